@@ -1,0 +1,119 @@
+package config
+
+import "regexp"
+
+// matched reports the value error of text that re does not match.
+func matched(re *regexp.Regexp, text []byte, accepts string) error {
+	if re.Match(text) {
+		return nil
+	}
+	return &valueError{string(text), accepts}
+}
+
+// RepoName is the name of a repository. The grammar is narrower than pacman's,
+// so that a name is also a safe path and URL segment.
+type RepoName string
+
+var repoName = regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]{0,63}$`)
+
+// UnmarshalText refuses "local" too: pacman keeps what is installed under it.
+func (r *RepoName) UnmarshalText(b []byte) error {
+	*r = RepoName(b)
+	const accepts = `a name of a-z, 0-9, ".", "_", "+" and "-", at most 64 of them, beginning with a letter or digit, and not "local"`
+	if string(b) == "local" {
+		return &valueError{string(b), accepts}
+	}
+	return matched(repoName, b, accepts)
+}
+
+// Arch is one CPU architecture.
+type Arch string
+
+var arch = regexp.MustCompile(`^[A-Za-z0-9_]{1,32}$`)
+
+// UnmarshalText refuses "any", which is no architecture to publish for, and
+// "pool", which is the directory beside them.
+func (a *Arch) UnmarshalText(b []byte) error {
+	*a = Arch(b)
+	const accepts = `an architecture such as "x86_64" or "aarch64" ("any" packages are listed for each)`
+	if s := string(b); s == "any" || s == "pool" {
+		return &valueError{s, accepts}
+	}
+	return matched(arch, b, accepts)
+}
+
+// Domain is a DNS name with at least one dot, or empty.
+type Domain string
+
+var domain = regexp.MustCompile(`^$|^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// UnmarshalText checks the form only.
+func (d *Domain) UnmarshalText(b []byte) error {
+	*d = Domain(b)
+	return matched(domain, b, `a domain name in lower case such as "repo.example.org"`)
+}
+
+// Image is a container image's reference, or empty.
+type Image string
+
+var image = regexp.MustCompile(`^$|^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$`)
+
+// UnmarshalText checks that it can stand where a program expects an image.
+func (i *Image) UnmarshalText(b []byte) error {
+	*i = Image(b)
+	return matched(image, b, `an image such as "docker.io/library/archlinux:base-devel", or "" for the one in the binary`)
+}
+
+// LogFormat is how log lines are written.
+type LogFormat string
+
+// The log formats.
+const (
+	LogAuto LogFormat = ""
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+var logFormat = regexp.MustCompile(`^(|text|json)$`)
+
+// UnmarshalText takes one of the words above.
+func (l *LogFormat) UnmarshalText(b []byte) error {
+	*l = LogFormat(b)
+	return matched(logFormat, b, `"text", "json", or "" for text on a terminal and JSON otherwise`)
+}
+
+// Network is what a build may reach.
+type Network string
+
+// The networks.
+const (
+	NetworkFetch Network = "fetch"
+	NetworkOpen  Network = "open"
+	NetworkNone  Network = "none"
+)
+
+var network = regexp.MustCompile(`^(fetch|open|none)$`)
+
+// UnmarshalText takes one of the words above.
+func (n *Network) UnmarshalText(b []byte) error {
+	*n = Network(b)
+	return matched(network, b, `"fetch", "open" or "none"`)
+}
+
+// Gate is what an upstream change has to pass.
+type Gate string
+
+// The gates.
+const (
+	GateReview Gate = "review"
+	GateAge    Gate = "age"
+	GateOff    Gate = "off"
+)
+
+var gate = regexp.MustCompile(`^(review|age|off)$`)
+
+// UnmarshalText takes one of the words above.
+func (g *Gate) UnmarshalText(b []byte) error {
+	*g = Gate(b)
+	return matched(gate, b, `"review", "age" or "off"`)
+}
