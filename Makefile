@@ -1,0 +1,44 @@
+# One entry for people and for CI. `make` alone lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build up check test vuln fuzz bench clean
+
+FUZZTIME ?= 30s
+UP_ONCE ?=
+export UP_ONCE
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## install what building and testing need (Debian: apt, Arch: pacman)
+	@internal/dev/setup --quiet
+
+build: ## the daemons, static, into bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+up: setup build ## try it: a repository on loopback, state in ./var; Ctrl-C stops it
+	@CGO_ENABLED=0 go build -trimpath -o bin/ ./internal/dev/up
+	@exec bin/up
+
+check: ## gofmt, go vet, staticcheck
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$bad" || { echo "not gofmt'd:" $$bad; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+test: setup check ## every test, with the race detector; a skipped one fails
+	go test -race -count=1 -json ./... | go run ./internal/dev/tally
+	@internal/dev/peers
+
+vuln: ## govulncheck, where its database can be reached
+	go run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
+fuzz: ## every fuzz target for FUZZTIME (30s) each
+	@internal/dev/fuzz $(FUZZTIME)
+
+bench: setup ## benchmarks, and a 1 GiB push against scp
+	go test -run '^$$' -bench . -benchmem ./...
+	go run ./internal/bench
+
+clean: ## remove bin/ and var/
+	rm -rf bin var
