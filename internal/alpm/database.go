@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -95,6 +96,7 @@ type databaseReader struct {
 	names   map[string]bool
 	dir     string // of the package being collected
 	cur     Member
+	desc    []byte // reused from desc to desc
 	stopped bool // by the consumer
 }
 
@@ -145,10 +147,11 @@ func (d *databaseReader) member(h *tar.Header, yield func(Member) bool) error {
 }
 
 func (d *databaseReader) readDesc(h *tar.Header) error {
-	b, err := d.content(h, maxDesc)
+	b, err := d.content(h, maxDesc, d.desc)
 	if err != nil {
 		return err
 	}
+	d.desc = b
 	e, err := ParseDesc(b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", show(h.Name), err)
@@ -161,16 +164,17 @@ func (d *databaseReader) readDesc(h *tar.Header) error {
 }
 
 func (d *databaseReader) readFiles(h *tar.Header) (err error) {
-	d.cur.Files, err = d.content(h, maxFiles)
+	d.cur.Files, err = d.content(h, maxFiles, nil)
 	return err
 }
 
-func (d *databaseReader) content(h *tar.Header, most int64) ([]byte, error) {
+// content reads the current member, into the space of scratch where it fits.
+func (d *databaseReader) content(h *tar.Header, most int64, scratch []byte) ([]byte, error) {
 	if h.Size > most {
 		return nil, faultf(KindDatabase, h.Name, "database: %s exceeds %d bytes", show(h.Name), most)
 	}
 	// What a header claims is believed for small members only.
-	buf := bytes.NewBuffer(make([]byte, 0, min(h.Size+bytes.MinRead, 64<<10)))
+	buf := bytes.NewBuffer(slices.Grow(scratch[:0], int(min(h.Size+bytes.MinRead, 64<<10))))
 	if _, err := buf.ReadFrom(d); err != nil {
 		return nil, d.broken(err)
 	}

@@ -68,8 +68,11 @@ func (e *Entry) Dir() string { return e.Name + "-" + string(e.Version) }
 // Check reports whether the entry can be written so that every reader gets back
 // the same entry: values are single lines by their grammars, and the file name
 // is the one that name, version and architecture make. The error is a *Fault.
-func (e *Entry) Check() error {
-	for _, f := range e.sections() {
+func (e *Entry) Check() error { return e.check(e.sections()) }
+
+func (e *Entry) check(sections []field) error {
+	for i := range sections {
+		f := &sections[i]
 		if err := f.checkStored(); err != nil {
 			return faultf(KindDesc+KindValue, "desc", "desc: %s: %v", f.key, err)
 		}
@@ -104,7 +107,7 @@ func (f *field) checkStored() error {
 }
 
 func (f *field) checkCollapsed(value string) error {
-	if collapse(value) != value {
+	if !isCollapsed(value) {
 		return fmt.Errorf("%s has white space to collapse", show(value))
 	}
 	return f.checkValue(value)
@@ -113,8 +116,9 @@ func (f *field) checkCollapsed(value string) error {
 // AppendDesc appends the entry's desc file to b. It writes what it is given; ask
 // [Entry.Check] first where that is foreign.
 func (e *Entry) AppendDesc(b []byte) []byte {
-	for _, f := range e.sections() {
-		b = f.appendSection(b)
+	sections := e.sections()
+	for i := range sections {
+		b = sections[i].appendSection(b)
 	}
 	return b
 }
@@ -156,7 +160,6 @@ func ParseDesc(b []byte) (*Entry, error) {
 	fields := e.sections()
 	var md5 string
 	fields = append(fields, field{key: "MD5SUM", text: &md5})
-	seen := make(map[string]bool, len(fields))
 	rest := string(b)
 	for rest != "" {
 		section, after, ended := strings.Cut(rest, "\n\n")
@@ -164,47 +167,46 @@ func ParseDesc(b []byte) (*Entry, error) {
 			return nil, faultf(KindDesc+KindSyntax, "desc", "desc: the last section has no end")
 		}
 		rest = after
-		if err := parseSection(section, fields, seen); err != nil {
+		if err := parseSection(section, fields); err != nil {
 			return nil, faultf(KindDesc+err.kind, "desc", "desc: %s", err.detail)
 		}
 	}
 	for _, f := range fields {
-		if f.required && !seen[f.key] {
+		if f.required && !f.seen {
 			return nil, faultf(KindDesc+KindMissingKey, "desc", "desc has no %%%s%%", f.key)
 		}
 	}
-	if err := e.Check(); err != nil {
+	if err := e.check(fields); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-func parseSection(section string, fields []field, seen map[string]bool) *lineError {
-	lines := strings.Split(section, "\n")
-	key := strings.Trim(lines[0], "%")
-	if lines[0] != "%"+key+"%" || len(lines) < 2 {
-		return &lineError{KindSyntax, "not a section: " + show(lines[0])}
+// parseSection stores the values of one section, unchecked but for what would
+// not survive being stored.
+func parseSection(section string, fields []field) *lineError {
+	header, values, ok := strings.Cut(section, "\n")
+	key := strings.Trim(header, "%")
+	if !ok || header != "%"+key+"%" {
+		return &lineError{KindSyntax, "not a section: " + show(header)}
 	}
-	for i := range fields {
-		if fields[i].key == key {
-			return parseValues(&fields[i], lines[1:], seen)
-		}
+	f := findField(fields, key)
+	switch {
+	case f == nil:
+		return &lineError{KindUnknownKey, "unknown section " + show(key)}
+	case f.seen:
+		return &lineError{KindDuplicateKey, key + " stands twice"}
 	}
-	return &lineError{KindUnknownKey, "unknown section " + show(key)}
-}
-
-func parseValues(f *field, values []string, seen map[string]bool) *lineError {
-	if seen[f.key] {
-		return &lineError{KindDuplicateKey, f.key + " stands twice"}
-	}
-	for i, value := range values {
+	for value := range strings.SplitSeq(values, "\n") {
 		if len(value) > maxLine {
-			return &lineError{KindSyntax, fmt.Sprintf("%s: a line is longer than %d bytes", f.key, maxLine)}
+			return &lineError{KindSyntax, fmt.Sprintf("%s: a line is longer than %d bytes", key, maxLine)}
 		}
-		if err, ok := errors.AsType[*lineError](f.set(value, i > 0)); ok {
+		if value == "" {
+			return &lineError{KindValue, key + ": is empty"}
+		}
+		if err := f.store(value); err != nil {
 			return err
 		}
 	}
-	seen[f.key] = true
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -19,16 +20,24 @@ type field struct {
 	list     *[]string
 	check    func(string) error // of every value; nil allows any single line
 	required bool
+	seen     bool // a value has been stored
 }
 
-// set stores one value. seen says that the key has had one before.
-func (f *field) set(value string, seen bool) error {
-	if seen && f.list == nil {
-		return &lineError{KindDuplicateKey, f.key + " stands twice"}
-	}
+// set checks one value and stores it.
+func (f *field) set(value string) *lineError {
 	if err := f.checkValue(value); err != nil {
 		return &lineError{KindValue, f.key + ": " + err.Error()}
 	}
+	return f.store(value)
+}
+
+// store stores one value unchecked, as far as its type allows. Only a list takes
+// more than one.
+func (f *field) store(value string) *lineError {
+	if f.seen && f.list == nil {
+		return &lineError{KindDuplicateKey, f.key + " stands twice"}
+	}
+	f.seen = true
 	switch {
 	case f.text != nil:
 		*f.text = value
@@ -66,29 +75,26 @@ func (f *field) checkValue(value string) error {
 // lineError is a fault of one line whose member and number the caller knows.
 type lineError struct{ kind, detail string }
 
-func (e *lineError) Error() string { return e.detail }
-
 // parseFields reads "key = value" lines as .PKGINFO and .BUILDINFO have them.
 // Nothing is skipped but comments: a line pacman would ignore is a line that
 // says something else to the next reader. ignored names known keys without a field.
 func parseFields(b []byte, member, kind string, fields []field, ignored ...string) error {
-	seen := make(map[string]bool, len(fields))
 	number := 0
 	for line := range strings.Lines(string(b)) {
 		number++
-		if err := parseLine(line, fields, seen, ignored); err != nil {
+		if err := parseLine(line, fields, ignored); err != nil {
 			return faultf(kind+err.kind, member, "%s line %d: %s", member, number, err.detail)
 		}
 	}
 	for _, f := range fields {
-		if f.required && !seen[f.key] {
+		if f.required && !f.seen {
 			return faultf(kind+KindMissingKey, member, "%s has no %s", member, f.key)
 		}
 	}
 	return nil
 }
 
-func parseLine(line string, fields []field, seen map[string]bool, ignored []string) *lineError {
+func parseLine(line string, fields []field, ignored []string) *lineError {
 	line, ended := strings.CutSuffix(line, "\n")
 	switch {
 	case !ended:
@@ -102,29 +108,42 @@ func parseLine(line string, fields []field, seen map[string]bool, ignored []stri
 	if !ok {
 		return &lineError{KindSyntax, "is not \"key = value\": " + show(line)}
 	}
-	for i := range fields {
-		if fields[i].key != key {
-			continue
-		}
-		err := fields[i].set(value, seen[key])
-		seen[key] = true
-		if err, ok := errors.AsType[*lineError](err); ok {
-			return err
-		}
+	if f := findField(fields, key); f != nil {
+		return f.set(value)
+	}
+	if slices.Contains(ignored, key) {
 		return nil
 	}
-	for _, k := range ignored {
-		if k == key {
-			return nil
+	return &lineError{KindUnknownKey, "unknown key " + show(key)}
+}
+
+func findField(fields []field, key string) *field {
+	for i := range fields {
+		if fields[i].key == key {
+			return &fields[i]
 		}
 	}
-	return &lineError{KindUnknownKey, "unknown key " + show(key)}
+	return nil
 }
 
 // collapse makes every run of ASCII white space one space and trims both ends,
 // as repo-add does.
 func collapse(s string) string {
+	if isCollapsed(s) {
+		return s
+	}
 	return strings.Join(strings.FieldsFunc(s, isSpace), " ")
+}
+
+func isCollapsed(s string) bool {
+	before := byte(' ')
+	for i := range len(s) {
+		if c := s[i]; c >= '\t' && c <= '\r' || c == ' ' && before == ' ' {
+			return false
+		}
+		before = s[i]
+	}
+	return s == "" || before != ' '
 }
 
 func isSpace(r rune) bool { return r == ' ' || r >= '\t' && r <= '\r' }
@@ -171,7 +190,7 @@ func checkDep(s string) error {
 	if i >= 0 {
 		name, bound = s[:i], s[i:]
 	}
-	if err := ValidName(strings.ReplaceAll(name, ":", "")); err != nil || name[0] == ':' {
+	if !madeOf(name, nameChars+":") || strings.IndexByte("-.:", name[0]) >= 0 {
 		return fmt.Errorf("%s does not begin with a package name", show(s))
 	}
 	if bound == "" {
@@ -181,7 +200,7 @@ func checkDep(s string) error {
 	if bound[0] == '=' {
 		version = bound[1:]
 	}
-	if version == "" || strings.ContainsFunc(version, func(r rune) bool { return r != ':' && r != '-' && notVersionRune(r) }) {
+	if !madeOf(version, versionChars+":-") {
 		return fmt.Errorf("%s does not end in a version", show(s))
 	}
 	return nil
@@ -201,7 +220,7 @@ func checkOptDep(s string) error {
 }
 
 func checkHex256(s string) error {
-	if len(s) != 64 || strings.Trim(s, "0123456789abcdef") != "" {
+	if len(s) != 64 || !madeOf(s, "0123456789abcdef") {
 		return fmt.Errorf("%s is not a SHA-256 in lower hex", show(s))
 	}
 	return nil

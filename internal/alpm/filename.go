@@ -67,16 +67,16 @@ func (f FileName) String() string {
 // letters, digits and @._+-, not beginning with a hyphen or a dot. The error is
 // a *Fault.
 func ValidName(s string) error {
-	if s == "" || s[0] == '-' || s[0] == '.' || strings.ContainsFunc(s, notNameRune) {
+	if !madeOf(s, nameChars) || s[0] == '-' || s[0] == '.' {
 		return faultf(KindName, "", "name %s: want letters, digits and @._+-, beginning with none of .-", show(s))
 	}
 	return nil
 }
 
-func notNameRune(r rune) bool { return !isAlnum(r) && !strings.ContainsRune("@._+-", r) }
+const nameChars = alnums + "@._+-"
 
 func validArch(s string) error {
-	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !isAlnum(r) && r != '_' }) {
+	if !madeOf(s, alnums+"_") {
 		return faultf(KindFileName, "", "architecture %s: want letters, digits and _", show(s))
 	}
 	return nil

@@ -23,7 +23,7 @@ func (v Version) Check() error {
 	if !ok {
 		return faultf(KindVersion, "", "version %s: has no pkgrel", show(string(v)))
 	}
-	if ver == "" || strings.ContainsFunc(ver, notVersionRune) {
+	if !madeOf(ver, versionChars) {
 		return faultf(KindVersion, "", "version %s: pkgver may only hold letters, digits and ._+~^", show(string(v)))
 	}
 	major, minor, dotted := strings.Cut(rel, ".")
@@ -33,17 +33,20 @@ func (v Version) Check() error {
 	return nil
 }
 
-func notVersionRune(r rune) bool {
-	return !isAlnum(r) && !strings.ContainsRune("._+~^", r)
-}
+const (
+	digits       = "0123456789"
+	alnums       = digits + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	versionChars = alnums + "._+~^"
+)
 
-func isAlnum(r rune) bool {
-	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-}
+// madeOf reports whether s is not empty and made of these ASCII characters only.
+func madeOf(s, chars string) bool { return s != "" && strings.TrimLeft(s, chars) == "" }
 
-func isDigits(s string) bool {
-	return s != "" && strings.Trim(s, "0123456789") == ""
-}
+func isDigits(s string) bool { return madeOf(s, digits) }
+
+func notVersionRune(r rune) bool { return !strings.ContainsRune(versionChars, r) }
+
+func isAlnum(r rune) bool { return strings.ContainsRune(alnums, r) }
 
 // Compare orders versions as pacman's vercmp does: -1 when v is older than w,
 // 0 when equal, 1 when newer. Equal is not the same string ("1.0-1" and
@@ -70,10 +73,10 @@ func (v Version) Compare(w Version) int {
 // there is none, which differs from an empty one.
 func (v Version) split() (epoch, version string, release *string) {
 	epoch, version = "0", string(v)
-	rest := strings.TrimLeft(version, "0123456789")
+	rest := strings.TrimLeft(version, digits)
 	if strings.HasPrefix(rest, ":") {
-		if digits := version[:len(version)-len(rest)]; digits != "" {
-			epoch = digits
+		if number := version[:len(version)-len(rest)]; number != "" {
+			epoch = number
 		}
 		version = rest[1:]
 	}

@@ -60,9 +60,10 @@ func HardLink(name, target string) Member {
 type Field struct{ Key, Value string }
 
 // An Option changes the package under construction.
-type Option func(*spec)
+type Option func(*Spec)
 
-type spec struct {
+// Spec is the package under construction; only options change it.
+type Spec struct {
 	name, version, base, arch, ext string
 	desc, url, packager            string
 	filename                       string
@@ -93,7 +94,7 @@ func Package(name, version string, opts ...Option) (data []byte, filename string
 // Write streams a package to w and returns its file name. Memory use does not
 // grow with Payload. The only errors are those of w.
 func Write(w io.Writer, name, version string, opts ...Option) (filename string, err error) {
-	s := &spec{
+	s := &Spec{
 		name: name, version: version, base: name, arch: "x86_64", ext: ".pkg.tar.zst",
 		desc: "The package " + name, url: "https://example.org/" + name,
 		packager: "Some One <some.one@example.org>", buildDate: BuildDate, format: 2,
@@ -108,80 +109,80 @@ func Write(w io.Writer, name, version string, opts ...Option) (filename string, 
 }
 
 // Arch sets the architecture ("x86_64").
-func Arch(arch string) Option { return func(s *spec) { s.arch = arch } }
+func Arch(arch string) Option { return func(s *Spec) { s.arch = arch } }
 
 // Base sets pkgbase, which is otherwise the package's name.
-func Base(base string) Option { return func(s *spec) { s.base = base } }
+func Base(base string) Option { return func(s *Spec) { s.base = base } }
 
 // Desc sets pkgdesc; it may be empty.
-func Desc(desc string) Option { return func(s *spec) { s.desc = desc } }
+func Desc(desc string) Option { return func(s *Spec) { s.desc = desc } }
 
 // URL sets url; it may be empty.
-func URL(url string) Option { return func(s *spec) { s.url = url } }
+func URL(url string) Option { return func(s *Spec) { s.url = url } }
 
 // Packager sets packager.
-func Packager(p string) Option { return func(s *spec) { s.packager = p } }
+func Packager(p string) Option { return func(s *Spec) { s.packager = p } }
 
 // Date sets builddate and every member's time, in Unix seconds.
-func Date(unix int64) Option { return func(s *spec) { s.buildDate = unix } }
+func Date(unix int64) Option { return func(s *Spec) { s.buildDate = unix } }
 
 // V1 writes the formats of makepkg 5: no xdata, .BUILDINFO format 1, md5 in .MTREE.
-func V1() Option { return func(s *spec) { s.format = 1 } }
+func V1() Option { return func(s *Spec) { s.format = 1 } }
 
 // Info appends a line to .PKGINFO, such as Info("depend", "glibc>=2.38").
 func Info(key, value string) Option {
-	return func(s *spec) { s.extra = append(s.extra, Field{key, value}) }
+	return func(s *Spec) { s.extra = append(s.extra, Field{key, value}) }
 }
 
 // With adds members. Missing parent directories are added, and the whole is
 // sorted as makepkg does it; .MTREE lists them. ".INSTALL" and ".CHANGELOG" go here too.
 func With(members ...Member) Option {
-	return func(s *spec) { s.data = append(s.data, members...) }
+	return func(s *Spec) { s.data = append(s.data, members...) }
 }
 
 // Payload adds usr/share/NAME/payload: size bytes that do not compress.
 func Payload(size int64) Option {
-	return func(s *spec) {
+	return func(s *Spec) {
 		s.data = append(s.data, Member{Name: "usr/share/" + s.name + "/payload", Type: '0', Mode: 0o644, Random: size})
 	}
 }
 
 // Empty leaves out the default file: a meta package, unless others are added.
-func Empty() Option { return func(s *spec) { s.empty = true } }
+func Empty() Option { return func(s *Spec) { s.empty = true } }
 
 // Without leaves out metadata members: ".PKGINFO", ".BUILDINFO", ".MTREE".
 func Without(members ...string) Option {
-	return func(s *spec) { s.without = append(s.without, members...) }
+	return func(s *Spec) { s.without = append(s.without, members...) }
 }
 
 // Ext sets the compression by its file name extension: ".pkg.tar.zst",
 // ".pkg.tar.gz", ".pkg.tar.xz" or ".pkg.tar".
-func Ext(ext string) Option { return func(s *spec) { s.ext = ext } }
+func Ext(ext string) Option { return func(s *Spec) { s.ext = ext } }
 
 // FileName makes Package return this file name; the content stays as it is.
-func FileName(name string) Option { return func(s *spec) { s.filename = name } }
+func FileName(name string) Option { return func(s *Spec) { s.filename = name } }
 
 // MapPkgInfo edits the text of .PKGINFO; .MTREE is made afterwards and agrees.
-func MapPkgInfo(f func(string) string) Option { return func(s *spec) { s.mapPkgInfo = f } }
+func MapPkgInfo(f func(string) string) Option { return func(s *Spec) { s.mapPkgInfo = f } }
 
 // MapBuildInfo edits the text of .BUILDINFO; .MTREE is made afterwards and agrees.
-func MapBuildInfo(f func(string) string) Option { return func(s *spec) { s.mapBuildInfo = f } }
+func MapBuildInfo(f func(string) string) Option { return func(s *Spec) { s.mapBuildInfo = f } }
 
 // MapMTree edits the text of .MTREE before it is compressed.
-func MapMTree(f func(string) string) Option { return func(s *spec) { s.mapMTree = f } }
+func MapMTree(f func(string) string) Option { return func(s *Spec) { s.mapMTree = f } }
 
 // MapMembers edits the final list of members, .MTREE included, which is no
 // longer adapted.
-func MapMembers(f func([]Member) []Member) Option { return func(s *spec) { s.mapMembers = f } }
+func MapMembers(f func([]Member) []Member) Option { return func(s *Spec) { s.mapMembers = f } }
 
 // MapTar edits the uncompressed archive, padding included.
-func MapTar(f func([]byte) []byte) Option { return func(s *spec) { s.mapTar = f } }
+func MapTar(f func([]byte) []byte) Option { return func(s *Spec) { s.mapTar = f } }
 
 // MapFile edits the finished file.
-func MapFile(f func([]byte) []byte) Option { return func(s *spec) { s.mapFile = f } }
+func MapFile(f func([]byte) []byte) Option { return func(s *Spec) { s.mapFile = f } }
 
 // members returns everything the archive will hold, in order.
-func (s *spec) members() []Member {
+func (s *Spec) members() []Member {
 	data := s.dataMembers()
 	members := append([]Member{}, data...)
 	add := func(name, text string) {
@@ -215,7 +216,7 @@ func sortKey(name string) string {
 }
 
 // dataMembers returns the members asked for, with their parent directories.
-func (s *spec) dataMembers() []Member {
+func (s *Spec) dataMembers() []Member {
 	data := slices.Clone(s.data)
 	if !s.empty {
 		data = append(data, File("usr/share/"+s.name+"/version", s.name+" "+s.version+"\n"))

@@ -17,7 +17,7 @@ import (
 const tarRecord = 10240
 
 // write sends the finished file to w, buffering only where an edit needs the whole.
-func (s *spec) write(w io.Writer) error {
+func (s *Spec) write(w io.Writer) error {
 	if s.mapFile == nil {
 		return s.writeCompressed(w)
 	}
@@ -29,7 +29,7 @@ func (s *spec) write(w io.Writer) error {
 	return err
 }
 
-func (s *spec) writeCompressed(w io.Writer) error {
+func (s *Spec) writeCompressed(w io.Writer) error {
 	z, err := Compressor(w, s.ext)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ type nopCloser struct{ io.Writer }
 func (nopCloser) Close() error { return nil }
 
 // writeTar writes all members, the end-of-archive and the padding.
-func (s *spec) writeTar(w io.Writer) error {
+func (s *Spec) writeTar(w io.Writer) error {
 	count := &countingWriter{w: w}
 	for _, m := range s.members() {
 		if err := s.writeMember(count, m); err != nil {
@@ -81,7 +81,7 @@ func (s *spec) writeTar(w io.Writer) error {
 	return err
 }
 
-func (s *spec) writeMember(w io.Writer, m Member) error {
+func (s *Spec) writeMember(w io.Writer, m Member) error {
 	if m.Raw != nil {
 		_, err := w.Write(m.Raw)
 		return err
@@ -98,7 +98,7 @@ func (s *spec) writeMember(w io.Writer, m Member) error {
 	return t.Flush()
 }
 
-func (s *spec) header(m Member) *tar.Header {
+func (s *Spec) header(m Member) *tar.Header {
 	h := &tar.Header{
 		Name: m.Name, Typeflag: m.Type, Mode: m.Mode, Linkname: m.Link,
 		Uid: m.UID, Gid: m.GID, Uname: "root", Gname: "root",
