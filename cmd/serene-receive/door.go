@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	gossh "golang.org/x/crypto/ssh"
+
+	"serene/internal/config"
+	"serene/internal/daemon"
+	"serene/internal/durable"
+	"serene/internal/receive"
+	"serene/internal/repo"
+	"serene/sshd"
+)
+
+// door joins the SSH server to the verbs. A reload puts a new receiver behind
+// it; verbs that run go on with the one they have.
+type door struct {
+	log      *slog.Logger
+	keys     *sshd.KeyFile
+	server   *sshd.Server
+	receiver atomic.Pointer[receive.Receiver]
+}
+
+// openDoor makes what is missing of the state and returns a door that does not
+// listen yet.
+func openDoor(c *config.Config, log *slog.Logger) (*door, error) {
+	r, err := newReceiver(c, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Store.SweepStaging(); err != nil {
+		return nil, err
+	}
+	hostKeys, err := hostKeys(c.Receive.HostKeys, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := createAuthorizedKeys(string(c.Receive.AuthorizedKeys), log); err != nil {
+		return nil, err
+	}
+	d := &door{log: log, keys: sshd.OpenKeyFile(string(c.Receive.AuthorizedKeys), checkCommand, log)}
+	d.receiver.Store(r)
+	d.server, err = sshd.New(sshd.Config{HostKeys: hostKeys, Keys: d.keys, Exec: d.exec, Log: log})
+	return d, err
+}
+
+// publishWaitEnv shortens or lengthens how long a push waits to be published,
+// as a duration such as 2s.
+const publishWaitEnv = "SERENE_PUBLISH_WAIT"
+
+// newReceiver returns the verbs for a configuration.
+func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) {
+	state := string(c.State)
+	var specs []repo.Spec
+	for _, r := range c.Repos {
+		spec := repo.Spec{Name: string(r.Name)}
+		for _, arch := range r.Arches {
+			spec.Arches = append(spec.Arches, string(arch))
+		}
+		specs = append(specs, spec)
+	}
+	store, err := repo.Open(state, specs, repo.Options{
+		MaxPackage: int64(c.Receive.MaxPackage),
+		MinFree:    int64(c.Receive.MinFree),
+	})
+	if err != nil {
+		return nil, err
+	}
+	rates := filepath.Join(state, "rate")
+	if err := durable.MkdirAll(rates, 0o700); err != nil {
+		return nil, err
+	}
+	var wait time.Duration // 0 is the default
+	if s := os.Getenv(publishWaitEnv); s != "" {
+		if wait, err = time.ParseDuration(s); err != nil || wait <= 0 {
+			return nil, fmt.Errorf("%s = %q: accepts a duration above zero such as 30s", publishWaitEnv, s)
+		}
+	}
+	return receive.New(receive.Options{
+		Store:       store,
+		Log:         log,
+		Version:     daemon.Version(),
+		URL:         c.Serve.URL.String(),
+		TLSCert:     certificate(c),
+		MaxPackage:  int64(c.Receive.MaxPackage),
+		RateDir:     rates,
+		PublishWait: wait,
+	}), nil
+}
+
+// certificate is the file with the certificate clients of HTTPS see, "" where
+// it comes from an authority that they trust.
+func certificate(c *config.Config) string {
+	switch {
+	case c.Serve.TLSCert != "":
+		return string(c.Serve.TLSCert)
+	case c.Serve.ACMEDomain != "":
+		return ""
+	}
+	return filepath.Join(string(c.State), "keys", "tls", "cert.pem")
+}
+
+func checkCommand(command string) error {
+	_, err := receive.ParseRights(command)
+	return err
+}
+
+func hostKeys(files []config.Path, log *slog.Logger) ([]gossh.Signer, error) {
+	var keys []gossh.Signer
+	for _, file := range files {
+		key, created, err := sshd.LoadOrCreateHostKey(string(file))
+		if err != nil {
+			return nil, err
+		}
+		what := "host key"
+		if created {
+			what = "made a host key"
+		}
+		log.Info(what, "file", string(file), "fingerprint", sshd.Fingerprint(key.PublicKey()))
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// createAuthorizedKeys makes an empty file, which admits nobody.
+func createAuthorizedKeys(file string, log *slog.Logger) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("create authorized_keys: %w", err)
+	}
+	log.Info("made an empty authorized_keys: nobody can log in until there is a key in it", "file", file)
+	return f.Close()
+}
+
+// exec runs one command of a client.
+func (d *door) exec(ctx context.Context, s *sshd.Session) int {
+	by := receive.Caller{
+		Key:     s.Identity.Fingerprint,
+		Comment: s.Identity.Comment,
+		Remote:  s.Remote.String(),
+		Rights:  receive.AllRights(),
+	}
+	if s.Identity.HasCommand {
+		rights, err := receive.ParseRights(s.Identity.Command)
+		if err != nil {
+			// The key file lets no such key in.
+			d.log.Error("forced command", "key", by.Key, "err", err)
+		}
+		by.Rights = rights
+	}
+	return d.receiver.Load().RunLine(ctx, by, s.Command, receive.Streams{In: s.Stdin, Out: s.Stdout, Err: s.Stderr})
+}
+
+// reload takes over the configurations that SIGHUP brings, and reads the keys
+// again. The addresses and host keys stay until a restart.
+func (d *door) reload(ctx context.Context, configs <-chan *config.Config) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-configs:
+			if r, err := newReceiver(c, d.log); err != nil {
+				d.log.Error("not reloaded", "err", err)
+			} else {
+				d.receiver.Store(r)
+			}
+			if err := d.keys.Reload(); err == nil {
+				d.server.Recheck()
+			}
+		}
+	}
+}

@@ -1,0 +1,59 @@
+// Command serene-receive is the SSH door of a serene repository: a server that
+// takes packages in and answers questions.
+//
+//	serene-receive [--config FILE] [--state DIR] [--version]
+//
+// Behind OpenSSH it is no server: as the forced command of a key it runs the
+// one verb that the client asked for, with the rights that its flags give.
+//
+//	serene-receive --allow push,pull --repo testing …
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"serene/internal/daemon"
+	"serene/internal/receive"
+)
+
+func main() {
+	_, asked := os.LookupEnv("SSH_ORIGINAL_COMMAND")
+	if args := os.Args[1:]; receive.HasRightsFlag(args) || len(args) == 0 && asked {
+		os.Exit(runForced(args))
+	}
+	daemon.Main("serene-receive", run)
+}
+
+// drainTime is how long uploads in flight may go on once the daemon is told to
+// stop. It is shorter than the unit's TimeoutStopSec.
+const drainTime = time.Minute
+
+func run(ctx context.Context, p *daemon.Process) error {
+	go tuneMemory(ctx)
+	d, err := openDoor(p.Config, p.Log)
+	if err != nil {
+		return err
+	}
+	l, err := p.Listen("ssh", p.Config.Receive.Listen.String())
+	if err != nil {
+		return err
+	}
+	go d.reload(ctx, p.Reloads())
+	served := make(chan error, 1)
+	go func() { served <- d.server.Serve(l) }()
+	p.Ready()
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if err := d.server.Shutdown(drain); err != nil {
+		p.Log.Warn("sessions were cut off", "after", drainTime)
+	}
+	return <-served
+}

@@ -1,0 +1,86 @@
+package receive
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// helpRow is one verb in the manual.
+type helpRow struct {
+	Verb     string `json:"verb"`
+	Synopsis string `json:"synopsis"`
+	Help     string `json:"help"`
+}
+
+// help prints the manual of the verbs the caller may use, or of one verb.
+func help(_ context.Context, c *call) error {
+	if len(c.args) > 1 {
+		return c.misused("one VERB at a time")
+	}
+	if len(c.args) == 1 {
+		v, err := c.lookup(c.args[0])
+		if err != nil {
+			return err
+		}
+		return c.emit(helpRow{v.name, v.synopsis, v.help}, v.manual())
+	}
+	mine := slices.DeleteFunc(verbs(), func(v verb) bool { return !c.by.Rights.allowVerb(&v) })
+	if c.flags.on("json") {
+		for _, v := range mine {
+			if err := c.emit(helpRow{v.name, v.synopsis, v.help}, ""); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	_, err := c.out.WriteString(c.manual(mine))
+	return err
+}
+
+// manual is what someone sees who only typed ssh HOST.
+func (c *call) manual(mine []verb) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Hello %s! This is serene, a pacman repository that is fed over SSH.\n", oneLine(c.by.name()))
+	fmt.Fprintf(&b, "Here %s.\n\n", oneLine(c.by.has()))
+	for _, v := range mine {
+		fmt.Fprintf(&b, "  %-7s %s\n", v.name, v.help)
+	}
+	b.WriteString(`
+Type ssh HOST help VERB for a verb's operands and flags. For example:
+
+  ssh HOST push foo-1-1-x86_64.pkg.tar.zst < foo-1-1-x86_64.pkg.tar.zst
+  tar c *.pkg.tar.zst | ssh HOST push -
+  ssh HOST setup
+
+With --json every verb prints one JSON object a line.
+Exit codes: 0 done, 2 no such thing, 3 not allowed, 4 conflict, 5 too large,
+6 bad content, 7 try again later, 64 usage.
+`)
+	return b.String()
+}
+
+// flagHelp words the flags of all verbs.
+var flagHelp = []struct{ flag, word, help string }{
+	{"repo", "--repo R", "the repository meant, where it is not the first"},
+	{"arch", "--arch A", "only the database of this architecture"},
+	{"tar", "--tar", "write a tar of packages and signatures; push - takes it back"},
+	{"path", "--path P", "write the file that is published as /P, as for pacman's XferCommand"},
+	{"sha256", "--sha256 HEX", "refuse the package unless this is its digest"},
+	{"downgrade", "--downgrade", "accept a version older than the published one"},
+	{"no-wait", "--no-wait", "return when it is accepted, before it is published"},
+	{"json", "--json", "print one JSON object a line"},
+}
+
+// manual is the page of one verb.
+func (v *verb) manual() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s\n    %s\n", v.name, v.synopsis, v.help)
+	for _, f := range flagHelp {
+		if kindOf(v.flags, f.flag) != unknownFlag {
+			fmt.Fprintf(&b, "    %-14s %s\n", f.word, f.help)
+		}
+	}
+	return b.String()
+}
