@@ -1,0 +1,89 @@
+package repo
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"time"
+
+	"serene/internal/alpm"
+	"serene/internal/durable"
+)
+
+// Hold keeps new versions of a package out of a repository.
+type Hold struct {
+	Why   string    `json:"why"`
+	By    Actor     `json:"by"`
+	Since time.Time `json:"since"`
+}
+
+func (s *Store) holdsFile(repo string) string { return s.path("repos", repo, "holds.json") }
+
+// Holds returns what is held in repo, by package or package base.
+func (s *Store) Holds(repo string) (map[string]Hold, error) {
+	holds := make(map[string]Hold)
+	data, err := os.ReadFile(s.holdsFile(repo))
+	if errors.Is(err, fs.ErrNotExist) {
+		return holds, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return holds, json.Unmarshal(data, &holds)
+}
+
+// held refuses e when it, or its package base, is held in repo.
+func held(holds map[string]Hold, e *alpm.Entry) error {
+	for _, name := range []string{e.Name, e.Base} {
+		if h, ok := holds[name]; ok {
+			return refuse(ErrConflict, "%s is held since %s: %s", name, h.Since.Format(time.DateOnly), h.Why)
+		}
+	}
+	return nil
+}
+
+// applyTo does the holding a record notes.
+func (rec *Record) applyTo(holds map[string]Hold) {
+	maps.Copy(holds, rec.Hold)
+	for _, name := range rec.Unhold {
+		delete(holds, name)
+	}
+}
+
+// decideHolds works out what a request holds and lets go.
+func (d *draft) decideHolds(req *request, dec *decision) error {
+	holds, err := d.held(req.Repo)
+	if err != nil {
+		return err
+	}
+	for _, name := range req.Unhold {
+		if _, ok := holds[name]; !ok {
+			return refuse(ErrNotFound, "%s is not held in %s", name, req.Repo)
+		}
+	}
+	dec.unhold = req.Unhold
+	if req.Hold == nil {
+		return nil
+	}
+	names := req.HoldNames
+	if len(names) == 0 {
+		for _, c := range dec.changes {
+			names = append(names, c.entry.Name)
+		}
+	}
+	dec.hold = make(map[string]Hold)
+	for _, name := range names {
+		dec.hold[name] = *req.Hold
+	}
+	return nil
+}
+
+func (s *Store) writeHolds(repo string, holds map[string]Hold) error {
+	data, err := json.MarshalIndent(holds, "", "\t")
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(s.holdsFile(repo), append(data, '\n'), 0o660)
+}

@@ -1,0 +1,129 @@
+package repo
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+
+	"serene/internal/alpm"
+	"serene/internal/durable"
+)
+
+// enterPool gives the file of e, which lies in origin, its name in the pool of
+// repo, with a signature beside it. A name in the pool never changes its bytes:
+// where it is taken, it must be by the same ones. The caller syncs the pool.
+func (w *Writer) enterPool(origin, repo string, e *alpm.Entry) (warnings []string, err error) {
+	inPool := filepath.Join(w.store.pool(repo), e.FileName)
+	file := filepath.Join(origin, e.FileName)
+	_, err = os.Lstat(inPool)
+	taken := err == nil
+	if taken || origin == "" {
+		file = inPool
+	}
+	digest, err := w.digest(file, e)
+	if err != nil {
+		if taken && origin != "" && errors.Is(err, ErrContent) {
+			return nil, refuse(ErrConflict, "%s: this name was published before, with other bytes; raise pkgrel", e.FileName)
+		}
+		return nil, err
+	}
+	sig, warnings, err := w.signatureFor(file, digest)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", e.FileName, err)
+	}
+	if err := durable.WriteFile(inPool+".sig", sig, 0o660); err != nil || taken {
+		return warnings, err
+	}
+	return warnings, linkOrCopy(file, inPool)
+}
+
+// digest hashes a package file, checks it against its entry, and makes sure it
+// is on disk.
+func (w *Writer) digest(file string, e *alpm.Entry) (hash.Cloner, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil, refuse(ErrContent, "%s: %s", e.FileName, err) // it would never get better
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	digest := newDigest()
+	n, err := io.Copy(digest, f)
+	if err != nil {
+		return nil, err
+	}
+	if sum := hex.EncodeToString(digest.Sum(nil)); sum != e.SHA256 || n != e.CSize {
+		return nil, refuse(ErrContent, "%s: sha256 is %s, not %s", e.FileName, sum, e.SHA256)
+	}
+	return digest, f.Sync()
+}
+
+// signatureFor returns the signature to publish with file: the one beside it
+// where it is by a key that clients are to trust, else our own.
+func (w *Writer) signatureFor(file string, digest hash.Cloner) (sig []byte, warnings []string, err error) {
+	brought, err := os.ReadFile(file + ".sig")
+	if errors.Is(err, fs.ErrNotExist) {
+		sig, err = w.signer.sign(digest)
+		return sig, nil, err
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if w.signer.verify(brought, digest) == nil {
+		return brought, nil, nil
+	}
+	keys, listed, err := w.store.uploaders()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !listed {
+		sig, err = w.signer.sign(digest)
+		return sig, []string{"signature not kept: there is no keys/uploaders to check it with; signed by the repository"}, err
+	}
+	return brought, nil, checkUploader(keys, file, brought)
+}
+
+func checkUploader(keys openpgp.EntityList, file string, sig []byte) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := openpgp.CheckDetachedSignature(keys, f, bytes.NewReader(sig), pgpConfig()); err != nil {
+		return refuse(ErrContent, "signature: %s", err)
+	}
+	return nil
+}
+
+// linkOrCopy gives the bytes of from the name to. Where the file system has no
+// second name to give, it copies.
+func linkOrCopy(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	aside, err := os.CreateTemp(filepath.Dir(to), ".aside-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(aside.Name())
+	_, err = io.Copy(aside, src)
+	if err := errors.Join(err, aside.Chmod(0o660), aside.Sync(), aside.Close()); err != nil {
+		return noSpace(err)
+	}
+	return os.Rename(aside.Name(), to)
+}
