@@ -82,7 +82,7 @@ func contents(t testing.TB, d *database) map[string]string {
 func TestEditAgainstMap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	d, model := emptyDatabase, make(map[string]string)
-	for range 200 {
+	for range 60 {
 		var add []addition
 		var remove []string
 		touched := make(map[string]bool)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"serene/internal/alpm"
@@ -170,7 +169,7 @@ func (w *Writer) lifetimes(repo string) (map[string][]lifetime, error) {
 func (w *Writer) oldPackages(repo string, lives map[string][]lifetime, kept map[string][]int64, now time.Time, keep Keep) ([]Garbage, error) {
 	var all []Garbage
 	err := eachFile(w.store.pool(repo), func(info fs.FileInfo) {
-		file := strings.TrimSuffix(info.Name(), ".sig")
+		file := packageOf(info.Name())
 		if w.published(repo, file) {
 			return
 		}

@@ -3,6 +3,7 @@ package repo
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 
@@ -43,6 +45,40 @@ func (w *Writer) enterPool(origin, repo string, e *alpm.Entry) (warnings []strin
 		return warnings, err
 	}
 	return warnings, linkOrCopy(file, inPool)
+}
+
+// provenanceSuffix is what the name of a package's provenance ends in.
+const provenanceSuffix = ".provenance.json"
+
+// enterProvenance keeps what a transaction said of where its packages come
+// from, and takes it along where one comes from another pool.
+func (w *Writer) enterProvenance(c change, said json.RawMessage) error {
+	if said == nil {
+		data, err := os.ReadFile(filepath.Join(c.origin, c.entry.FileName+provenanceSuffix))
+		if c.origin == "" || err != nil {
+			return nil // there is none
+		}
+		said = data
+	}
+	return durable.WriteFile(filepath.Join(w.store.pool(c.place.repo), c.entry.FileName+provenanceSuffix), said, 0o660)
+}
+
+// Provenance returns what is known of where a published package file comes
+// from, nil when that is nothing.
+func (s *Store) Provenance(repo, file string) (json.RawMessage, error) {
+	if _, err := alpm.ParseFileName(file); err != nil {
+		return nil, refuse(ErrNotFound, "%s", err)
+	}
+	data, err := os.ReadFile(filepath.Join(s.pool(repo), file+provenanceSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// packageOf is the package file that a file of the pool belongs to.
+func packageOf(name string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(name, provenanceSuffix), ".sig")
 }
 
 // digest hashes a package file, checks it against its entry, and makes sure it

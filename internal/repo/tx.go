@@ -49,6 +49,8 @@ type request struct {
 	Hold      *Hold           `json:"hold,omitempty"`
 	HoldNames []string        `json:"hold_names,omitempty"`
 	Unhold    []string        `json:"unhold,omitempty"`
+
+	Provenance json.RawMessage `json:"provenance,omitempty"`
 }
 
 // empty reports whether req asks for nothing.
@@ -181,6 +183,10 @@ func (t *Tx) Remove(names ...string) error {
 	}
 	return nil
 }
+
+// Provenance says where the packages of this transaction come from: one JSON
+// value, kept beside each of them.
+func (t *Tx) Provenance(v json.RawMessage) { t.req.Provenance = v }
 
 // Packages lists what was added so far.
 func (t *Tx) Packages() []*alpm.Package { return slices.Clone(t.req.Packages) }

@@ -132,8 +132,9 @@ func (d *draft) decideRollback(req *request) ([]change, error) {
 // generationAt is the generation of p that was current when its repository's
 // was gen.
 func (s *Store) generationAt(p place, gen int64) (int64, error) {
-	last := int64(0)
+	last, newest := int64(0), int64(0)
 	err := s.History(p.repo, func(rec *Record) {
+		newest = rec.Gen
 		if rec.Gen <= gen && slices.Contains(rec.Arches, p.arch) {
 			last = rec.Gen
 		}
@@ -141,7 +142,7 @@ func (s *Store) generationAt(p place, gen int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := os.Stat(s.genDir(p, last)); last == 0 || errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(s.genDir(p, last)); last == 0 || gen > newest || errors.Is(err, fs.ErrNotExist) {
 		return 0, refuse(ErrNotFound, "generation %d of %s is not kept", gen, p)
 	}
 	return last, nil

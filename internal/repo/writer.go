@@ -184,7 +184,7 @@ func (b *batch) apply(id string) ([]Receipt, error) {
 	if err != nil {
 		return b.receiptsBefore(id, err)
 	}
-	warnings, err := b.enterPools(dec.changes)
+	warnings, err := b.enterPools(req, dec.changes)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (b *batch) receiptsBefore(id string, refused error) ([]Receipt, error) {
 
 // enterPools gives the files of what enters their names, and returns warnings
 // by repository and file name.
-func (b *batch) enterPools(changes []change) (map[string][]string, error) {
+func (b *batch) enterPools(req *request, changes []change) (map[string][]string, error) {
 	warnings := make(map[string][]string)
 	for _, c := range changes {
 		if c.action != Published {
@@ -220,6 +220,9 @@ func (b *batch) enterPools(changes []change) (map[string][]string, error) {
 		}
 		warned, err := b.w.enterPool(c.origin, c.place.repo, c.entry)
 		if err != nil {
+			return nil, err
+		}
+		if err := b.w.enterProvenance(c, req.Provenance); err != nil {
 			return nil, err
 		}
 		warnings[name] = warned
