@@ -38,6 +38,10 @@ func New(dir string) (*System, error) {
 	if err := os.MkdirAll(s.Keyring(), 0o700); err != nil {
 		return nil, err
 	}
+	// As pacman-key --init does: gpg then keeps to the format that pacman looks for.
+	if err := os.WriteFile(filepath.Join(s.Keyring(), "pubring.gpg"), nil, 0o644); err != nil {
+		return nil, err
+	}
 	return s, s.TrustCertificate(nil)
 }
 
@@ -67,6 +71,7 @@ LogFile = %s
 GPGDir = %s
 HookDir = %s
 Architecture = x86_64
+NoProgressBar
 SigLevel = Required DatabaseRequired
 
 %s`, s.Root(), s.in("db"), s.in("cache"), s.in("pacman.log"), s.Keyring(), s.in("hooks"), repos)
@@ -128,7 +133,7 @@ func primary(listing []byte) (string, error) {
 // Command is pacman with these arguments. It never asks. It finds the trusted
 // certificates where libcurl looks for them: a mount that only it sees.
 func (s *System) Command(ctx context.Context, args ...string) *exec.Cmd {
-	return s.Wrap(ctx, append([]string{"pacman", "--config", s.Config(), "--noconfirm", "--noprogressbar"}, args...)...)
+	return s.Wrap(ctx, append([]string{"pacman", "--config", s.Config(), "--noconfirm"}, args...)...)
 }
 
 // Wrap is any command, seeing what pacman sees and being root to itself.
