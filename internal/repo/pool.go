@@ -125,10 +125,10 @@ func (w *Writer) signatureFor(file string, digest hash.Cloner) (sig []byte, warn
 		sig, err = w.signer.sign(digest)
 		return sig, []string{"signature not kept: there is no keys/uploaders to check it with; signed by the repository"}, err
 	}
-	return brought, nil, checkUploader(keys, file, brought)
+	return brought, nil, checkSignature(keys, file, brought)
 }
 
-func checkUploader(keys openpgp.EntityList, file string, sig []byte) error {
+func checkSignature(keys openpgp.EntityList, file string, sig []byte) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
@@ -147,6 +147,12 @@ func linkOrCopy(from, to string) error {
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	return copyFile(from, to)
+}
+
+// copyFile copies from to the new name to, sharing blocks where the file system
+// can. The caller syncs the directory.
+func copyFile(from, to string) error {
 	src, err := os.Open(from)
 	if err != nil {
 		return err

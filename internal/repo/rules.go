@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"slices"
 	"strings"
 
 	"serene/internal/alpm"
@@ -96,6 +97,12 @@ type decision struct {
 	changes []change
 	hold    map[string]Hold
 	unhold  []string
+}
+
+// idle reports whether a decision changes nothing.
+func (dec *decision) idle() bool {
+	return len(dec.hold)+len(dec.unhold) == 0 &&
+		!slices.ContainsFunc(dec.changes, func(c change) bool { return c.action != Already })
 }
 
 // do puts a decision into the draft it was made on.

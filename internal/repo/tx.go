@@ -226,15 +226,19 @@ func (t *Tx) Submit() (id string, err error) {
 // checkAgainstPublished asks the writer's rules early, so that most refusals
 // need no writer. The writer asks them again.
 func (t *Tx) checkAgainstPublished() error {
-	draft := t.store.newDraft(func(p place) (*database, error) {
-		v, err := t.store.View(p.repo, p.arch)
+	_, err := t.store.publishedDraft().decide(&t.req)
+	return err
+}
+
+// publishedDraft is a draft on what is published now.
+func (s *Store) publishedDraft() *draft {
+	return s.newDraft(func(p place) (*database, error) {
+		v, err := s.View(p.repo, p.arch)
 		if err != nil {
 			return nil, err
 		}
 		return v.db, nil
 	})
-	_, err := draft.decide(&t.req)
-	return err
 }
 
 // Abort drops the transaction. After Submit it does nothing.

@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -206,29 +208,33 @@ func (b *batch) receiptsBefore(id string, refused error) ([]Receipt, error) {
 	return all, nil
 }
 
-// enterPools gives the files of what enters their names, and returns warnings
-// by repository and file name.
+// enterPools gives the files of what enters their names, several at once, and
+// returns warnings by repository and file name.
 func (b *batch) enterPools(req *request, changes []change) (map[string][]string, error) {
+	var mu sync.Mutex // guards warnings
 	warnings := make(map[string][]string)
+	var group errgroup.Group
+	group.SetLimit(2 * runtime.GOMAXPROCS(0)) // half of them wait for the disk
+	begun := make(map[string]bool)
 	for _, c := range changes {
-		if c.action != Published {
-			continue
-		}
 		name := c.place.repo + "/" + c.entry.FileName
-		if _, done := warnings[name]; done {
-			continue // the same package for another architecture
+		if c.action != Published || begun[name] {
+			continue // or the same package for another architecture
 		}
-		warned, err := b.w.enterPool(c.origin, c.place.repo, c.entry)
-		if err != nil {
-			return nil, err
-		}
-		if err := b.w.enterProvenance(c, req.Provenance); err != nil {
-			return nil, err
-		}
-		warnings[name] = warned
+		begun[name] = true
 		b.pools[b.w.store.pool(c.place.repo)] = true
+		group.Go(func() error {
+			warned, err := b.w.enterPool(c.origin, c.place.repo, c.entry)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			warnings[name] = warned
+			mu.Unlock()
+			return b.w.enterProvenance(c, req.Provenance)
+		})
 	}
-	return warnings, nil
+	return warnings, group.Wait()
 }
 
 // record notes a decision for the journal of each repository it touches.

@@ -1,0 +1,57 @@
+package repo
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestDoctor(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		damage   func(r *testRepo) error
+		want     string // in the first problem
+		repaired bool
+	}{
+		{"nothing", func(*testRepo) error { return nil }, "", true},
+		{"package damaged", func(r *testRepo) error { return flipByte(r.store.path("repos/serene/pool/foo-1-1-x86_64.pkg.tar.zst")) }, "with sha256", false},
+		{"package lost", func(r *testRepo) error {
+			return os.Remove(r.store.path("repos/serene/pool/foo-1-1-x86_64.pkg.tar.zst"))
+		}, "no such file", false},
+		{"signature lost", func(r *testRepo) error {
+			return os.Remove(r.store.path("repos/serene/pool/foo-1-1-x86_64.pkg.tar.zst.sig"))
+		}, "no such file", true},
+		{"signature damaged", func(r *testRepo) error {
+			return flipByte(r.store.path("repos/serene/pool/foo-1-1-x86_64.pkg.tar.zst.sig"))
+		}, "signature", true},
+		{"database damaged", func(r *testRepo) error { return flipByte(r.store.path("repos/serene/x86_64/current/serene.db")) }, "serene", true},
+		{"files damaged", func(r *testRepo) error { return flipByte(r.store.path("repos/serene/x86_64/current/serene.files")) }, "serene", true},
+		{"no current", func(r *testRepo) error { return os.Remove(r.store.path("repos/serene/x86_64/current")) }, "no current generation", true},
+		{"journal damaged", func(r *testRepo) error { return flipByte(r.store.journal("serene")) }, "journal", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newTestRepo(t)
+			r.push(build("foo", "1-1"), build("bar", "1-1"))
+			if err := c.damage(r); err != nil {
+				t.Fatal(err)
+			}
+			found, err := r.store.Doctor(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.want == "" && len(found) > 0 || c.want != "" && (len(found) == 0 || !strings.Contains(found[0].String(), c.want)) {
+				t.Fatalf("found %v, want %q", found, c.want)
+			}
+			if !c.repaired {
+				return
+			}
+			if err := r.w.Repair(found); err != nil {
+				t.Fatal(err)
+			}
+			if left, err := r.store.Doctor(t.Context()); len(left) > 0 || err != nil {
+				t.Errorf("after the repair: %v, %v", left, err)
+			}
+			r.want("serene", "x86_64", "bar 1-1", "foo 1-1")
+		})
+	}
+}
