@@ -39,25 +39,36 @@ func help(_ context.Context, c *call) error {
 	return err
 }
 
+// examples begin with the verb they are of.
+var examples = []string{
+	"push foo-1-1-x86_64.pkg.tar.zst < foo-1-1-x86_64.pkg.tar.zst",
+	"push - < packages-and-signatures.tar",
+	"pull foo > foo-1-1-x86_64.pkg.tar.zst",
+	"setup",
+}
+
+const manualEnd = `
+With --json every verb prints one JSON object a line.
+Exit codes: 0 done, 2 no such thing, 3 not allowed, 4 conflict, 5 too large,
+6 bad content, 7 try again later, 64 usage.
+`
+
 // manual is what someone sees who only typed ssh HOST.
 func (c *call) manual(mine []verb) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Hello %s! This is serene, a pacman repository that is fed over SSH.\n", oneLine(c.by.name()))
-	fmt.Fprintf(&b, "Here %s.\n\n", oneLine(c.by.has()))
+	fmt.Fprintf(&b, "T%s.\n\n", oneLine(c.by.has()[1:]))
 	for _, v := range mine {
 		fmt.Fprintf(&b, "  %-7s %s\n", v.name, v.help)
 	}
-	b.WriteString(`
-Type ssh HOST help VERB for a verb's operands and flags. For example:
-
-  ssh HOST push foo-1-1-x86_64.pkg.tar.zst < foo-1-1-x86_64.pkg.tar.zst
-  tar c *.pkg.tar.zst | ssh HOST push -
-  ssh HOST setup
-
-With --json every verb prints one JSON object a line.
-Exit codes: 0 done, 2 no such thing, 3 not allowed, 4 conflict, 5 too large,
-6 bad content, 7 try again later, 64 usage.
-`)
+	b.WriteString("\nssh HOST help VERB tells a verb's operands and flags. For example:\n\n")
+	for _, example := range examples {
+		name, _, _ := strings.Cut(example, " ")
+		if slices.ContainsFunc(mine, func(v verb) bool { return v.name == name }) {
+			b.WriteString("  ssh HOST " + example + "\n")
+		}
+	}
+	b.WriteString(manualEnd)
 	return b.String()
 }
 

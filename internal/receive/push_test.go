@@ -179,6 +179,32 @@ func TestPushCutAnywhere(t *testing.T) {
 	w.empty()
 }
 
+// FuzzPushTar asks that whatever stdin holds, a push is done, or is refused
+// with one line and leaves nothing; and that what is done was sent to its end.
+func FuzzPushTar(f *testing.F) {
+	foo, fooFile := alpmtest.Package("foo", "1-1")
+	whole := tarOf(f, fooFile, string(foo))
+	f.Add(whole)
+	for _, end := range []int{0, 100, 512, 1000, len(whole) - 1024, len(whole) - 512} {
+		f.Add(whole[:end])
+	}
+	f.Add(whole + whole)
+	w := newWorld(f, false)
+	f.Fuzz(func(t *testing.T, stdin string) {
+		w.t = t
+		r := w.do(stdin, "push", "-", "--no-wait")
+		switch {
+		case r.code == exitOK && !strings.HasSuffix(stdin, strings.Repeat("\x00", 1024)):
+			t.Error("accepted without an end-of-archive")
+		case r.code != exitOK && (r.out != "" || strings.Count(r.err, "\n") != 1 || strings.Contains(r.err, "the server failed")):
+			t.Errorf("exit code %d: %s%s", r.code, r.out, r.err)
+		}
+		if left := w.entries("staging"); left != nil {
+			t.Errorf("left behind: %s", left)
+		}
+	})
+}
+
 func TestPushRights(t *testing.T) {
 	w := newWorld(t, true)
 	foo, fooFile := alpmtest.Package("foo", "1-1")

@@ -167,7 +167,11 @@ func search(_ context.Context, c *call) error {
 		if slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
 			continue
 		}
-		if err := c.emit(m.row(), m.String()+"\n    "+m.entry.Desc+"\n"); err != nil {
+		line := m.String() + "\n"
+		if m.entry.Desc != "" {
+			line += "    " + m.entry.Desc + "\n"
+		}
+		if err := c.emit(m.row(), line); err != nil {
 			return err
 		}
 	}

@@ -1,13 +1,19 @@
 package receive
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"math/big"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"serene/internal/alpm/alpmtest"
-	"serene/internal/repo"
 )
 
 // stocked is a world with packages in it.
@@ -216,8 +222,8 @@ func TestHello(t *testing.T) {
 func TestHelp(t *testing.T) {
 	w := newWorld(t, false)
 	r := w.must(w.as("--allow push,pull", ""))
-	if !strings.Contains(r.out, "Hello ci@example!") || !strings.Contains(r.out, "this key has --allow push,pull.") ||
-		!strings.Contains(r.out, "\n  pull ") || strings.Contains(r.out, "\n  remove ") {
+	if !strings.Contains(r.out, "Hello ci@example!") || !strings.Contains(r.out, "\nThis key has --allow push,pull.\n") ||
+		!strings.Contains(r.out, "\n  pull ") || strings.Contains(r.out, "\n  remove ") || strings.Contains(r.out, "HOST setup") {
 		t.Errorf("help:\n%s", r.out)
 	}
 	page := w.must(w.do("", "help", "push")).out
@@ -270,14 +276,57 @@ func TestKeyAndSetup(t *testing.T) {
 	}
 }
 
+// TestSetupShowsItsCertificate asks that a machine is told to trust the
+// certificate only where no authority vouches for it.
+func TestSetupShowsItsCertificate(t *testing.T) {
+	w := newWorld(t, true)
+	for _, tt := range []struct {
+		file  string
+		shown bool
+	}{
+		{certificateFile(t, true), true},
+		{certificateFile(t, false), false},
+		{filepath.Join(t.TempDir(), "missing.pem"), false},
+	} {
+		w.TLSCert = tt.file
+		script := w.must(w.do("", "setup")).out
+		if shown := strings.Contains(script, "-----END CERTIFICATE-----\nEND\n"); shown != tt.shown {
+			t.Errorf("%s: shown %v:\n%s", tt.file, shown, script)
+		}
+		if named := strings.Contains(script, "$anchors/serene-repo.example.crt"); named != tt.shown {
+			t.Errorf("%s:\n%s", tt.file, script)
+		}
+	}
+}
+
+// certificateFile makes a certificate that is signed by itself, or by another
+// key.
+func certificateFile(t *testing.T, self bool) string {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Unix(1<<32, 0)}
+	if !self {
+		if _, private, err = ed25519.GenerateKey(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, &x509.Certificate{}, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "cert.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func TestNoReposToSee(t *testing.T) {
 	w := newWorld(t, false)
 	w.want(w.as("--repo elsewhere", "", "list"), exitNotFound, "list: no repository")
 	w.want(w.as("--repo elsewhere", "", "status", "--repo", "serene"), exitNotFound, "status: no repository serene")
-	if _, err := os.Stat(w.state); err != nil {
-		t.Fatal(err)
-	}
-	if got := repo.DebugSuffix; got != "-debug" {
-		t.Errorf("debug suffix %s", got)
-	}
 }

@@ -161,7 +161,7 @@ func (c *call) guarded(ctx context.Context, argv []string) (err error) {
 }
 
 func (c *call) run(ctx context.Context, argv []string) (err error) {
-	if len(argv) == 0 {
+	if len(argv) == 0 || argv[0] == "--help" || argv[0] == "-h" {
 		argv = []string{"help"}
 	}
 	if c.verb, err = c.lookup(argv[0]); err != nil {

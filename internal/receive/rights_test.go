@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func mustRights(t *testing.T, command string) Rights {
+func mustRights(t testing.TB, command string) Rights {
 	t.Helper()
 	r, err := ParseRights(command)
 	if err != nil {

@@ -20,14 +20,14 @@ import (
 // front of them.
 type world struct {
 	*Receiver
-	t     *testing.T
+	t     testing.TB
 	state string
 	log   bytes.Buffer
 }
 
 // newWorld has the repositories serene and testing. The writer works until
 // the test ends, if there is one.
-func newWorld(t *testing.T, writer bool) *world {
+func newWorld(t testing.TB, writer bool) *world {
 	t.Helper()
 	w := &world{t: t, state: t.TempDir()}
 	store, err := repo.Open(w.state, []repo.Spec{
@@ -171,7 +171,7 @@ func (w *world) entries(dir string) (names []string) {
 }
 
 // tarOf makes a tar; files are name, content, name, content, …
-func tarOf(t *testing.T, files ...string) string {
+func tarOf(t testing.TB, files ...string) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

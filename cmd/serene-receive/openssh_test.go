@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestKeyOf(t *testing.T) {
+	const (
+		key         = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+		fingerprint = "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"
+	)
+	for _, tt := range []struct{ info, want string }{
+		{"publickey " + key + "\n", fingerprint},
+		{"hostbased x\npublickey " + key + "\n", fingerprint},
+		{"password\n", "openssh"},
+		{"publickey not a key\n", "openssh"},
+		{"", "openssh"},
+	} {
+		file := filepath.Join(t.TempDir(), "auth")
+		if err := os.WriteFile(file, []byte(tt.info), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := keyOf(file); got != tt.want {
+			t.Errorf("%q: %s, want %s", tt.info, got, tt.want)
+		}
+	}
+	for _, file := range []string{"", filepath.Join(t.TempDir(), "missing")} {
+		if got := keyOf(file); got != "openssh" {
+			t.Errorf("%q: %s", file, got)
+		}
+	}
+}
+
+func TestRemoteOf(t *testing.T) {
+	for connection, want := range map[string]string{
+		"127.0.0.1 5000 127.0.0.1 22": "127.0.0.1:5000",
+		"::1 5000 ::1 22":             "[::1]:5000",
+		"":                            "",
+	} {
+		if got := remoteOf(connection); got != want {
+			t.Errorf("%q: %q, want %q", connection, got, want)
+		}
+	}
+}
