@@ -97,7 +97,7 @@ type databaseReader struct {
 	dir     string // of the package being collected
 	cur     Member
 	desc    []byte // reused from desc to desc
-	stopped bool // by the consumer
+	stopped bool   // by the consumer
 }
 
 func (d *databaseReader) read(yield func(Member) bool) error {
