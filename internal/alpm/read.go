@@ -112,18 +112,20 @@ func (p *packageReader) member(h *tar.Header) error {
 	if err := p.endMetadata(); err != nil {
 		return err
 	}
+	if h.Typeflag == tar.TypeLink {
+		// Before the link itself is entered: it is no earlier member.
+		if e, err = p.hardLink(e, h.Linkname); err != nil {
+			return err
+		}
+	}
 	if err := p.tree.enter(e.Path, e.Type); err != nil {
 		return err
 	}
-	switch h.Typeflag {
-	case tar.TypeReg:
+	if h.Typeflag == tar.TypeReg {
 		p.dataSize += h.Size
-		e.SHA256, err = p.digest(nil)
-	case tar.TypeLink:
-		e, err = p.hardLink(e, h.Linkname)
-	}
-	if err != nil {
-		return err
+		if e.SHA256, err = p.digest(nil); err != nil {
+			return err
+		}
 	}
 	p.warnMember(h, &e)
 	return p.tree.settle(e)

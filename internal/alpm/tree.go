@@ -43,8 +43,10 @@ func (t *tree) at(path string) *node {
 
 // list takes an entry of .MTREE.
 func (t *tree) list(e MTreeEntry) error {
-	t.listed = true
 	n := t.at(e.Path)
+	if e.Path == ".MTREE" {
+		return faultf(KindMTreeSyntax, ".MTREE", ".MTREE lists itself")
+	}
 	if n.listed {
 		return faultf(KindMTreeSyntax, ".MTREE", ".MTREE lists %s twice", show(e.Path))
 	}

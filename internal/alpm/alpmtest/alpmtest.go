@@ -163,23 +163,39 @@ func Ext(ext string) Option { return func(s *Spec) { s.ext = ext } }
 func FileName(name string) Option { return func(s *Spec) { s.filename = name } }
 
 // MapPkgInfo edits the text of .PKGINFO; .MTREE is made afterwards and agrees.
-func MapPkgInfo(f func(string) string) Option { return func(s *Spec) { s.mapPkgInfo = f } }
+func MapPkgInfo(f func(string) string) Option {
+	return func(s *Spec) { s.mapPkgInfo = then(s.mapPkgInfo, f) }
+}
 
 // MapBuildInfo edits the text of .BUILDINFO; .MTREE is made afterwards and agrees.
-func MapBuildInfo(f func(string) string) Option { return func(s *Spec) { s.mapBuildInfo = f } }
+func MapBuildInfo(f func(string) string) Option {
+	return func(s *Spec) { s.mapBuildInfo = then(s.mapBuildInfo, f) }
+}
 
 // MapMTree edits the text of .MTREE before it is compressed.
-func MapMTree(f func(string) string) Option { return func(s *Spec) { s.mapMTree = f } }
+func MapMTree(f func(string) string) Option {
+	return func(s *Spec) { s.mapMTree = then(s.mapMTree, f) }
+}
 
 // MapMembers edits the final list of members, .MTREE included, which is no
 // longer adapted.
-func MapMembers(f func([]Member) []Member) Option { return func(s *Spec) { s.mapMembers = f } }
+func MapMembers(f func([]Member) []Member) Option {
+	return func(s *Spec) { s.mapMembers = then(s.mapMembers, f) }
+}
 
 // MapTar edits the uncompressed archive, padding included.
-func MapTar(f func([]byte) []byte) Option { return func(s *Spec) { s.mapTar = f } }
+func MapTar(f func([]byte) []byte) Option { return func(s *Spec) { s.mapTar = then(s.mapTar, f) } }
 
 // MapFile edits the finished file.
-func MapFile(f func([]byte) []byte) Option { return func(s *Spec) { s.mapFile = f } }
+func MapFile(f func([]byte) []byte) Option { return func(s *Spec) { s.mapFile = then(s.mapFile, f) } }
+
+// then runs the edits of one kind in the order of their options.
+func then[T any](first, second func(T) T) func(T) T {
+	if first == nil {
+		return second
+	}
+	return func(v T) T { return second(first(v)) }
+}
 
 // members returns everything the archive will hold, in order.
 func (s *Spec) members() []Member {
