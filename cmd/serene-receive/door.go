@@ -92,6 +92,7 @@ func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) 
 		URL:         c.Serve.URL.String(),
 		TLSCert:     certificate(c),
 		MaxPackage:  int64(c.Receive.MaxPackage),
+		Keep:        repo.Keep{Generations: c.Serve.KeepGenerations.Std(), Packages: c.Serve.PackageGrace.Std()},
 		RateDir:     rates,
 		PublishWait: wait,
 	}), nil

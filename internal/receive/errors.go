@@ -15,6 +15,7 @@ import (
 // The exit codes, as the manual lists them.
 const (
 	exitOK       = 0
+	exitFailed   = 1
 	exitNotFound = 2
 	exitDenied   = 3
 	exitConflict = 4
@@ -24,6 +25,9 @@ const (
 	exitUsage    = 64
 )
 
+// errFailed is the class of a job that ran, and failed.
+var errFailed = errors.New("failed")
+
 // exitCode is the one place where the class of an error becomes an exit code.
 // An error without a class is the server's own: trying again may help.
 func exitCode(err error) int {
@@ -31,6 +35,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, errFailed):
+		return exitFailed
 	case errors.Is(err, repo.ErrUsage):
 		return exitUsage
 	case errors.Is(err, repo.ErrDenied):
@@ -91,6 +97,7 @@ func refused(err error) error {
 
 var classes = []error{
 	repo.ErrNotFound, repo.ErrDenied, repo.ErrConflict, repo.ErrTooLarge, repo.ErrContent, repo.ErrBusy, repo.ErrUsage,
+	errFailed,
 }
 
 // oneLine makes text safe for a terminal and one line long, whatever a client

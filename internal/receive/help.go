@@ -49,8 +49,8 @@ var examples = []string{
 
 const manualEnd = `
 With --json every verb prints one JSON object a line.
-Exit codes: 0 done, 2 no such thing, 3 not allowed, 4 conflict, 5 too large,
-6 bad content, 7 try again later, 64 usage.
+Exit codes: 0 done, 1 it ran and failed, 2 no such thing, 3 not allowed,
+4 conflict, 5 too large, 6 bad content, 7 try again later, 64 usage.
 `
 
 // manual is what someone sees who only typed ssh HOST.
@@ -59,7 +59,7 @@ func (c *call) manual(mine []verb) string {
 	fmt.Fprintf(&b, "Hello %s! This is serene, a pacman repository that is fed over SSH.\n", oneLine(c.by.name()))
 	fmt.Fprintf(&b, "T%s.\n\n", oneLine(c.by.has()[1:]))
 	for _, v := range mine {
-		fmt.Fprintf(&b, "  %-7s %s\n", v.name, v.help)
+		fmt.Fprintf(&b, "  %-8s %s\n", v.name, v.help)
 	}
 	b.WriteString("\nssh HOST help VERB tells a verb's operands and flags. For example:\n\n")
 	for _, example := range examples {
@@ -80,6 +80,11 @@ var flagHelp = []struct{ flag, word, help string }{
 	{"path", "--path P", "write the file that is published as /P, as for pacman's XferCommand"},
 	{"sha256", "--sha256 HEX", "refuse the package unless this is its digest"},
 	{"downgrade", "--downgrade", "accept a version older than the published one"},
+	{"from", "--from R", "the repository packages leave"},
+	{"to", "--to R2", "the repository they go to"},
+	{"hold", "--hold WHY", "and keep newer versions of what was taken back out"},
+	{"dry-run", "--dry-run", "only say what would be done"},
+	{"repair", "--repair", "make again what can be derived, for keys with all rights"},
 	{"no-wait", "--no-wait", "return when it is accepted, before it is published"},
 	{"json", "--json", "print one JSON object a line"},
 }

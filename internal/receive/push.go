@@ -210,6 +210,9 @@ func (c *call) await(ctx context.Context, id string) error {
 		if err := c.emit(receipt, receipt.String()+"\n"); err != nil {
 			return err
 		}
+		for _, warning := range receipt.Warnings {
+			c.say("warning: %s: %s", receipt.File, warning)
+		}
 	}
-	return nil
+	return c.emitUpkeep(outcome)
 }

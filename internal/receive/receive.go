@@ -30,10 +30,11 @@ type Options struct {
 	Store *repo.Store
 	Log   *slog.Logger // default: nothing is logged
 
-	Version    string // of the server
-	URL        string // public base URL of what is published, without a slash at its end
-	TLSCert    string // PEM file HTTPS is served with; setup shows it where it is self-signed
-	MaxPackage int64  // bytes; what Store was told, shown by hello
+	Version    string    // of the server
+	URL        string    // public base URL of what is published, without a slash at its end
+	TLSCert    string    // PEM file HTTPS is served with; setup shows it where it is self-signed
+	MaxPackage int64     // bytes; what Store was told, shown by hello
+	Keep       repo.Keep // what gc keeps
 
 	// RateDir is where the buckets of keys with a rate are kept. Without it
 	// such keys are refused.

@@ -89,14 +89,14 @@ func TestParseRights(t *testing.T) {
 // TestGroups holds the verbs of each group against the manual's words.
 func TestGroups(t *testing.T) {
 	for group, want := range map[string]string{
-		"read":       "have pull list info files search hello key setup status help",
+		"read":       "have pull list info files search history hello key setup status doctor help",
 		"push":       "push hello help",
 		"build":      "hello help",
 		"work":       "push have pull hello help",
-		"all":        "push have pull list info files search remove hello key setup status help",
+		"all":        "push have pull list info files search remove promote history rollback hold unhold hello key setup status gc doctor help",
 		"remove":     "remove hello help",
-		"read,push":  "push have pull list info files search hello key setup status help",
-		"push,all":   "push have pull list info files search remove hello key setup status help",
+		"read,push":  "push have pull list info files search history hello key setup status doctor help",
+		"push,all":   "push have pull list info files search remove promote history rollback hold unhold hello key setup status gc doctor help",
 		"build,pull": "pull hello help",
 	} {
 		r := mustRights(t, "serene-receive --allow "+group)

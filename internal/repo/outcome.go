@@ -50,6 +50,8 @@ type Outcome struct {
 	Class    string    `json:"class,omitempty"` // "" when it was done
 	Error    string    `json:"error,omitempty"`
 	Receipts []Receipt `json:"receipts,omitempty"`
+	Garbage  []Garbage `json:"garbage,omitempty"`  // what a collection removed
+	Problems []Problem `json:"problems,omitempty"` // what a repair found
 }
 
 // Err returns nil when the transaction was done, else its reason with its

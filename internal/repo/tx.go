@@ -49,6 +49,8 @@ type request struct {
 	Hold      *Hold           `json:"hold,omitempty"`
 	HoldNames []string        `json:"hold_names,omitempty"`
 	Unhold    []string        `json:"unhold,omitempty"`
+	Collect   *collection     `json:"collect,omitempty"`
+	Repair    bool            `json:"repair,omitempty"`
 
 	Provenance json.RawMessage `json:"provenance,omitempty"`
 }
@@ -56,7 +58,7 @@ type request struct {
 // empty reports whether req asks for nothing.
 func (req *request) empty() bool {
 	return len(req.Packages)+len(req.Remove)+len(req.Unhold) == 0 &&
-		req.Promote == nil && req.Rollback == nil && req.Hold == nil
+		req.Promote == nil && req.Rollback == nil && req.Hold == nil && req.Collect == nil && !req.Repair
 }
 
 const requestFile = "tx.json"
@@ -70,6 +72,8 @@ type Tx struct {
 	lock   *os.File // held while this process works on dir
 	req    request
 	signed map[string]bool // package file names that brought a signature
+
+	submitted bool
 }
 
 // Begin starts a transaction. It must end in Submit or Abort.
@@ -220,6 +224,7 @@ func (t *Tx) Submit() (id string, err error) {
 	if err := durable.Rename(t.dir, t.store.path("inbox", t.req.ID)); err != nil {
 		return "", err
 	}
+	t.submitted = true
 	return t.req.ID, t.lock.Close()
 }
 
@@ -243,6 +248,9 @@ func (s *Store) publishedDraft() *draft {
 
 // Abort drops the transaction. After Submit it does nothing.
 func (t *Tx) Abort() error {
+	if t.submitted {
+		return nil
+	}
 	return errors.Join(os.RemoveAll(t.dir), t.lock.Close())
 }
 

@@ -141,3 +141,36 @@ func TestGarbage(t *testing.T) {
 	r.open()
 	r.want("serene", "x86_64", "foo 1-3")
 }
+
+func TestTasks(t *testing.T) {
+	r := newTestRepo(t)
+	r.push(build("foo", "1-1"))
+	r.push(build("foo", "1-2"))
+	old := time.Now().Add(-2 * time.Hour)
+	for _, gen := range []string{"1", "2", "3"} {
+		if err := os.Chtimes(r.store.path("repos/serene/x86_64/gen", gen), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := r.ask(TxOptions{}, func(tx *Tx) { tx.Collect(Keep{}, true) })
+	if len(o.Garbage) != 4 {
+		t.Errorf("would remove %+v, want two generations, a package and its signature", o.Garbage)
+	}
+	wantPath := r.store.path(o.Garbage[0].Path)
+	if _, err := os.Stat(wantPath); err != nil {
+		t.Error("removed by a dry run")
+	}
+	r.ask(TxOptions{}, func(tx *Tx) { tx.Collect(Keep{}, false) })
+	if _, err := os.Stat(wantPath); err == nil {
+		t.Error("not removed")
+	}
+	if err := os.Remove(r.store.path("repos/serene/pool/foo-1-2-x86_64.pkg.tar.zst.sig")); err != nil {
+		t.Fatal(err)
+	}
+	if o := r.ask(TxOptions{}, func(tx *Tx) { tx.Repair() }); len(o.Problems) != 1 {
+		t.Errorf("problems %+v", o.Problems)
+	}
+	if left, err := r.store.Doctor(t.Context()); len(left) > 0 || err != nil {
+		t.Error(left, err)
+	}
+}

@@ -107,7 +107,7 @@ func (w *Writer) Refresh(ctx context.Context) (int, error) {
 	if err := b.commit(); err != nil {
 		return 0, err
 	}
-	if err := b.answer(); err != nil {
+	if err := b.answer(ctx); err != nil {
 		return 0, err
 	}
 	w.torn = false
@@ -143,7 +143,8 @@ type batch struct {
 	draft    *draft
 	records  map[string][]*Record // by repository
 	outcomes []*Outcome
-	pools    map[string]bool // directories names were added to
+	tasks    map[*Outcome]*request // to be done after the commit
+	pools    map[string]bool       // directories names were added to
 }
 
 func (w *Writer) newBatch() *batch {
@@ -157,6 +158,7 @@ func (w *Writer) newBatch() *batch {
 			return g.db, nil
 		}),
 		records: make(map[string][]*Record),
+		tasks:   make(map[*Outcome]*request),
 		pools:   make(map[string]bool),
 	}
 }
@@ -165,7 +167,7 @@ func (w *Writer) newBatch() *batch {
 // ours, never the transaction's.
 func (b *batch) take(id string) error {
 	out := &Outcome{Tx: id}
-	receipts, err := b.apply(id)
+	receipts, err := b.apply(id, out)
 	if err != nil {
 		if classOf(err) == "" {
 			return err
@@ -177,11 +179,12 @@ func (b *batch) take(id string) error {
 	return nil
 }
 
-func (b *batch) apply(id string) ([]Receipt, error) {
+func (b *batch) apply(id string, out *Outcome) ([]Receipt, error) {
 	req, err := readRequest(b.w.store.path("inbox", id), id)
 	if err != nil {
 		return nil, err
 	}
+	b.tasks[out] = req
 	dec, err := b.draft.decide(req)
 	if err != nil {
 		return b.receiptsBefore(id, err)
@@ -381,8 +384,13 @@ func (b *batch) writeGenerations() (map[place]*generation, error) {
 }
 
 // answer writes the outcomes and clears the inbox of what has one.
-func (b *batch) answer() error {
+func (b *batch) answer(ctx context.Context) error {
 	for _, o := range b.outcomes {
+		if req := b.tasks[o]; req != nil && o.Error == "" {
+			if err := b.w.work(ctx, req, o); err != nil {
+				return err
+			}
+		}
 		if o.Error != "" {
 			b.w.log.Warn("refused", "tx", o.Tx, "class", o.Class, "err", o.Error)
 		}

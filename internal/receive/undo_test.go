@@ -1,0 +1,65 @@
+package receive
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestUndo(t *testing.T) {
+	w := newWorld(t, true)
+	w.push("foo", "1-1")
+	w.push("foo", "2-1")
+	w.push("bar", "1-1")
+	w.must(w.do("", "rollback", "foo", "1-1", "--hold", "2 eats data"))
+	if got := w.must(w.do("", "list")).out; !strings.Contains(got, "foo 1-1\n") {
+		t.Errorf("list: %s", got)
+	}
+	w.want(w.do("", "unhold", "bar"), exitNotFound, "unhold bar: bar is not held in serene")
+	w.must(w.do("", "unhold", "foo"))
+	w.must(w.do("", "hold", "foo", "wait", "for", "upstream"))
+	w.want(w.do("", "hold", "foo"), exitUsage, "hold: a hold needs NAME and WHY; usage: hold NAME WHY [--repo R] [--no-wait] [--json]")
+	history := w.must(w.do("", "history", "foo")).out
+	if n := strings.Count(history, "\n"); n != 3 || !strings.Contains(history, "rollback by ci@example +x86_64/foo 1-1") {
+		t.Errorf("history of foo: %s", history)
+	}
+	if all := w.must(w.do("", "history")).out; !strings.Contains(all, "held foo: wait for upstream") || !strings.Contains(all, "+x86_64/bar 1-1") {
+		t.Errorf("history: %s", all)
+	}
+	w.must(w.do("", "rollback", "2"))
+	if got := w.must(w.do("", "list")).out; got != "serene/x86_64 foo 1-1\n" {
+		t.Errorf("list after rollback 2: %s", got)
+	}
+	w.want(w.do("", "rollback", "77"), exitNotFound, "rollback 77: generation 77 of serene/x86_64 is not kept")
+}
+
+// A key for some packages undoes those, sees those, and no others.
+func TestUndoRights(t *testing.T) {
+	w := newWorld(t, true)
+	w.push("foo", "1-1")
+	w.push("bar", "1-1")
+	const rights = "--allow all --package foo"
+	if got := w.must(w.as(rights, "", "history")).out; strings.Contains(got, "bar") || !strings.Contains(got, "foo") {
+		t.Errorf("history: %s", got)
+	}
+	for _, argv := range [][]string{
+		{"rollback", "2"}, {"rollback", "bar", "1-1"}, {"hold", "bar", "why"}, {"unhold", "bar"}, {"remove", "bar"}, {"doctor"},
+		{"promote", "bar", "--from", "serene-debug", "--to", "serene"},
+	} {
+		if r := w.as(rights, "", argv...); r.code != exitDenied {
+			t.Errorf("%q: exit code %d: %s", argv, r.code, r.err)
+		}
+	}
+}
+
+func TestUpkeep(t *testing.T) {
+	w := newWorld(t, true)
+	w.push("foo", "1-1")
+	if got := w.must(w.do("", "gc", "--dry-run")); got.out != "" {
+		t.Errorf("gc would remove %s", got.out)
+	}
+	w.must(w.do("", "gc"))
+	if got := w.must(w.do("", "doctor")); got.out != "" {
+		t.Errorf("doctor: %s", got.out)
+	}
+	w.must(w.do("", "doctor", "--repair"))
+}

@@ -1,0 +1,35 @@
+package repo
+
+import (
+	"context"
+	"time"
+)
+
+// collection asks the writer to remove what nobody needs, or only to say what
+// that is.
+type collection struct {
+	Keep Keep `json:"keep"`
+	Dry  bool `json:"dry,omitempty"`
+}
+
+// Collect asks for Writer.Collect, or with dry for what it would remove.
+func (t *Tx) Collect(keep Keep, dry bool) { t.req.Collect = &collection{keep, dry} }
+
+// Repair asks for Writer.Repair of what Doctor finds.
+func (t *Tx) Repair() { t.req.Repair = true }
+
+// work does what a transaction asks beside changes, once those of its batch
+// are published.
+func (w *Writer) work(ctx context.Context, req *request, out *Outcome) (err error) {
+	switch {
+	case req.Collect != nil && req.Collect.Dry:
+		out.Garbage, err = w.Garbage(time.Now(), req.Collect.Keep)
+	case req.Collect != nil:
+		out.Garbage, err = w.Collect(time.Now(), req.Collect.Keep)
+	case req.Repair:
+		if out.Problems, err = w.store.Doctor(ctx); err == nil {
+			err = w.Repair(out.Problems)
+		}
+	}
+	return err
+}
