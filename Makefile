@@ -36,7 +36,7 @@ vuln: ## govulncheck, where its database can be reached
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@internal/dev/fuzz $(FUZZTIME)
 
-bench: setup ## benchmarks, and a 1 GiB push against scp
+bench: setup build ## benchmarks, and a 1 GiB push against scp
 	go test -run '^$$' -bench . -benchmem ./...
 	go run ./internal/bench
 

@@ -18,12 +18,13 @@ func (w *world) cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	w.cmdReceive(ts, false, []string{"start"})
 }
 
-// cmdServe does something with serene-serve: serve start|stop|kill|reload.
+// cmdServe does something with serene-serve: serve start|stop|kill|reload|term,
+// the last returning as soon as the daemon has begun to stop.
 func (w *world) cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	w.control(ts, neg, w.serve, args)
 }
 
-// cmdReceive does something with serene-receive: receive start|stop|kill|reload.
+// cmdReceive does something with serene-receive: as cmdServe.
 // Its host key is pinned when it first is there.
 func (w *world) cmdReceive(ts *testscript.TestScript, neg bool, args []string) {
 	if wait := ts.Getenv("SERENE_PUBLISH_WAIT"); wait != "" {
@@ -43,7 +44,7 @@ func (w *world) cmdReceive(ts *testscript.TestScript, neg bool, args []string) {
 // that the script expects is told on its stderr.
 func (w *world) control(ts *testscript.TestScript, neg bool, u *unit.Unit, args []string) {
 	if len(args) != 1 {
-		ts.Fatalf("usage: %s start|stop|kill|reload", filepath.Base(u.Path))
+		ts.Fatalf("usage: %s start|stop|kill|reload|term", filepath.Base(u.Path))
 	}
 	ctx, cancel := within()
 	defer cancel()
@@ -55,6 +56,8 @@ func (w *world) control(ts *testscript.TestScript, neg bool, u *unit.Unit, args 
 		err = w.stop(u)
 	case "kill":
 		u.Kill()
+	case "term":
+		err = u.Terminate(ctx)
 	case "reload":
 		err = u.Reload(ctx)
 	default:

@@ -57,6 +57,7 @@ type world struct {
 	ssh            *openssh.Client
 	hostTrusted    bool
 	client         *pacman.System
+	held           *held
 	code           int // exit status of the last ssh or pacman
 }
 
@@ -141,6 +142,9 @@ func (w *world) configure(env *testscript.Env) error {
 // failure.
 func (w *world) close(t testscript.T) {
 	var failed []error
+	if w.held != nil {
+		w.held.kill()
+	}
 	for _, u := range []*unit.Unit{w.receive, w.serve} {
 		if u == nil {
 			continue
@@ -173,7 +177,11 @@ func (w *world) run(ts *testscript.TestScript, neg bool, cmd *exec.Cmd) {
 		cmd.Stdout = ts.Stdout()
 	}
 	cmd.Stderr = ts.Stderr()
-	err := cmd.Run()
+	w.judge(ts, neg, cmd, cmd.Run())
+}
+
+// judge takes the exit status of a command that ended with err.
+func (w *world) judge(ts *testscript.TestScript, neg bool, cmd *exec.Cmd, err error) {
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		ts.Fatalf("%v", err)

@@ -1,7 +1,6 @@
 package script_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,27 +76,6 @@ func (w *world) cmdPush(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	words := append([]string{"<" + args[1], args[0], "push", filepath.Base(args[1])}, args[2:]...)
 	w.cmdSSH(ts, neg, words)
-}
-
-// cmdCutoff sends half of a file and kills the client once the server has
-// begun to write it down: cutoff FILE KEY WORD….
-func (w *world) cmdCutoff(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 {
-		ts.Fatalf("usage: cutoff FILE KEY WORD…")
-	}
-	content, err := os.ReadFile(ts.MkAbs(args[0]))
-	ts.Check(err)
-	cmd := w.ssh.Command(context.Background(), args[1], args[2:]...)
-	stdin, err := cmd.StdinPipe()
-	ts.Check(err)
-	ts.Check(cmd.Start())
-	defer func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}()
-	_, err = stdin.Write(content[:len(content)/2])
-	ts.Check(err)
-	await(ts, "the upload to begin", func() bool { return !isEmpty(filepath.Join(w.state(), "staging")) })
 }
 
 // isEmpty tells whether dir holds nothing; one that is not there holds nothing.

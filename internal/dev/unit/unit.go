@@ -51,10 +51,27 @@ type Unit struct {
 	Sockets []*Socket // passed in this order
 	Log     io.Writer // its stdout and stderr
 
-	cmd    *exec.Cmd
-	ready  chan struct{} // one for each READY=1
-	exited chan struct{} // closed once the process is gone
-	err    error         // how it exited; read after exited
+	cmd      *exec.Cmd
+	told     bool          // to stop; a second SIGTERM would not wait for anything
+	ready    chan struct{} // gets one for each READY=1
+	stopping chan struct{} // and for each STOPPING=1
+	exited   chan struct{} // closed once the process is gone
+	err      error         // how it exited; read after exited
+}
+
+// pass hands the sockets to cmd, by way of the trampoline.
+func (u *Unit) pass(cmd *exec.Cmd) {
+	if len(u.Sockets) == 0 {
+		return
+	}
+	var names []string
+	for _, s := range u.Sockets {
+		names = append(names, s.Name)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, s.file)
+	}
+	cmd.Env = append(cmd.Env,
+		fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", trampoline, u.Path}, u.Args...)
 }
 
 // trampoline sets the variable that no parent can set: the process id that
@@ -76,7 +93,7 @@ func (u *Unit) Start(ctx context.Context) error {
 		notify.Close()
 		return fmt.Errorf("start %s: %w", u.name(), err)
 	}
-	if err := u.awaitReady(ctx); err != nil {
+	if err := u.await(ctx, u.ready); err != nil {
 		u.Kill()
 		return fmt.Errorf("start %s: %w", u.name(), err)
 	}
@@ -88,37 +105,42 @@ func (u *Unit) Reload(ctx context.Context) error {
 	if err := u.Signal(syscall.SIGHUP); err != nil {
 		return err
 	}
-	if err := u.awaitReady(ctx); err != nil {
+	if err := u.await(ctx, u.ready); err != nil {
 		return fmt.Errorf("reload %s: %w", u.name(), err)
 	}
 	return nil
 }
 
-func (u *Unit) awaitReady(ctx context.Context) error {
+// Terminate sends SIGTERM and returns once the daemon says that it is stopping,
+// which it may go on doing for a while.
+func (u *Unit) Terminate(ctx context.Context) error {
+	if err := u.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	u.told = true
+	if err := u.await(ctx, u.stopping); err != nil {
+		return fmt.Errorf("terminate %s: %w", u.name(), err)
+	}
+	return nil
+}
+
+func (u *Unit) await(ctx context.Context, told <-chan struct{}) error {
 	select {
-	case <-u.ready:
+	case <-told:
 		return nil
 	case <-u.exited:
-		return fmt.Errorf("it ended before it was ready: %w", exitError(u.err))
+		return fmt.Errorf("it ended without saying so: %w", exitError(u.err))
 	case <-ctx.Done():
-		return fmt.Errorf("not ready: %w", ctx.Err())
+		return fmt.Errorf("it says nothing: %w", ctx.Err())
 	}
 }
 
 // spawn starts the process and what listens to it. notify is closed once the
 // process is gone.
 func (u *Unit) spawn(notify *net.UnixConn) error {
-	var names []string
-	cmd := exec.Command("/bin/sh", append([]string{"-c", trampoline, u.Path}, u.Args...)...)
-	for _, s := range u.Sockets {
-		names = append(names, s.Name)
-		cmd.ExtraFiles = append(cmd.ExtraFiles, s.file)
-	}
+	cmd := exec.Command(u.Path, u.Args...)
 	cmd.Env = append(append([]string{}, u.Env...), "NOTIFY_SOCKET="+notify.LocalAddr().String())
-	if len(names) > 0 {
-		cmd.Env = append(cmd.Env,
-			fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
-	}
+	u.pass(cmd)
 	cmd.Stdout, cmd.Stderr = u.Log, u.Log
 	// A process group of its own: the Ctrl-C typed at whoever runs this is for
 	// them, and they stop the daemons in order.
@@ -126,8 +148,9 @@ func (u *Unit) spawn(notify *net.UnixConn) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	u.cmd, u.ready, u.exited = cmd, make(chan struct{}, 1), make(chan struct{})
-	go relayReady(notify, u.ready)
+	u.cmd, u.told, u.exited = cmd, false, make(chan struct{})
+	u.ready, u.stopping = make(chan struct{}, 1), make(chan struct{}, 1)
+	go relay(notify, map[string]chan<- struct{}{"READY=1": u.ready, "STOPPING=1": u.stopping})
 	go func() {
 		u.err = cmd.Wait()
 		notify.Close()
@@ -165,15 +188,17 @@ func (u *Unit) Signal(sig os.Signal) error {
 	return u.cmd.Process.Signal(sig)
 }
 
-// Stop sends SIGTERM and waits. A daemon that exits with another status than 0
-// is an error; one still there when ctx ends is killed, which is an error too.
-// Stopping what does not run does nothing.
+// Stop sends SIGTERM, unless Terminate did, and waits. A daemon that exits with
+// another status than 0 is an error; one still there when ctx ends is killed,
+// which is an error too. Stopping what does not run does nothing.
 func (u *Unit) Stop(ctx context.Context) error {
 	if !u.Running() {
 		return nil
 	}
-	if err := u.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
+	if !u.told {
+		if err := u.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
 	}
 	select {
 	case <-u.exited:
@@ -214,8 +239,8 @@ func listenNotify() (*net.UnixConn, error) {
 	return net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
 }
 
-// relayReady passes each READY=1 on, until conn is closed.
-func relayReady(conn *net.UnixConn, ready chan<- struct{}) {
+// relay passes what the daemon says on to those who wait, until conn is closed.
+func relay(conn *net.UnixConn, told map[string]chan<- struct{}) {
 	buf := make([]byte, 4096)
 	for {
 		n, err := conn.Read(buf)
@@ -223,11 +248,9 @@ func relayReady(conn *net.UnixConn, ready chan<- struct{}) {
 			return
 		}
 		for line := range strings.SplitSeq(string(buf[:n]), "\n") {
-			if line == "READY=1" {
-				select {
-				case ready <- struct{}{}:
-				default: // one that nobody has read yet says the same
-				}
+			select {
+			case told[line] <- struct{}{}:
+			default: // said already and not heard yet, or of no interest
 			}
 		}
 	}
