@@ -227,6 +227,7 @@ func (e *MTreeEntry) complete() error {
 	if e.Type != MTreeLink {
 		e.Link = ""
 	}
+	e.has = 0 // two entries that say the same are equal
 	return nil
 }
 
