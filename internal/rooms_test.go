@@ -24,6 +24,7 @@ var floors = map[string]int{
 	"sshd":             0,
 
 	"internal/daemon": 1,
+	"internal/job":    1,
 	"internal/repo":   1,
 	"internal/source": 1,
 
