@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -30,16 +31,42 @@ type group struct {
 	entries []*alpm.Entry
 	db      []byte // zstd frame
 	files   []byte // zstd frame; nil where the file lists were not loaded
+	index   index
 }
 
 // database is the content of one generation. It is never changed: an edit
 // makes another that shares what stayed the same.
 type database struct {
-	groups []*group
-	byName map[string]*alpm.Entry
+	groups    []*group
+	byName    map[string]*alpm.Entry
+	providers map[string][]string // by what is provided, the names of packages
 }
 
-var emptyDatabase = &database{}
+var emptyDatabase = newDatabase()
+
+func newDatabase() *database {
+	return &database{byName: make(map[string]*alpm.Entry), providers: make(map[string][]string)}
+}
+
+// list and unlist keep the indexes of a database in the making.
+func (d *database) list(e *alpm.Entry) {
+	d.byName[e.Name] = e
+	for _, p := range e.Provides {
+		name, _, _ := strings.Cut(p, "=")
+		d.providers[name] = append(slices.Clone(d.providers[name]), e.Name)
+	}
+}
+
+func (d *database) unlist(e *alpm.Entry) {
+	delete(d.byName, e.Name)
+	for _, p := range e.Provides {
+		name, _, _ := strings.Cut(p, "=")
+		left := slices.DeleteFunc(slices.Clone(d.providers[name]), func(n string) bool { return n == e.Name })
+		if d.providers[name] = left; len(left) == 0 {
+			delete(d.providers, name)
+		}
+	}
+}
 
 // addition is a package to put in: its entry and its %FILES% text.
 type addition struct {
@@ -50,15 +77,12 @@ type addition struct {
 // edit returns d without the packages called remove and with add, which
 // replace packages of the same name.
 func (d *database) edit(add []addition, remove []string) (*database, error) {
+	next := &database{byName: maps.Clone(d.byName), providers: maps.Clone(d.providers)}
 	gone := make(map[string]bool) // by Dir
-	byName := maps.Clone(d.byName)
-	if byName == nil {
-		byName = make(map[string]*alpm.Entry)
-	}
 	drop := func(name string) {
-		if e := byName[name]; e != nil {
+		if e := next.byName[name]; e != nil {
 			gone[e.Dir()] = true
-			delete(byName, name)
+			next.unlist(e)
 		}
 	}
 	for _, name := range remove {
@@ -66,16 +90,14 @@ func (d *database) edit(add []addition, remove []string) (*database, error) {
 	}
 	for _, a := range add {
 		drop(a.entry.Name)
-		byName[a.entry.Name] = a.entry
+		next.list(a.entry)
 	}
 	add = slices.SortedFunc(slices.Values(add), func(a, b addition) int {
 		return cmp.Compare(a.entry.Dir(), b.entry.Dir())
 	})
-	groups, err := d.regroup(add, gone)
-	if err != nil {
-		return nil, err
-	}
-	return &database{groups: groups, byName: byName}, nil
+	var err error
+	next.groups, err = d.regroup(add, gone)
+	return next, err
 }
 
 // regroup walks the groups in order and rewrites those that lose a package of
@@ -242,7 +264,7 @@ func parseDatabase(db, files []byte, before *database) (*database, error) {
 	for _, g := range before.groups {
 		known[string(g.db)] = g
 	}
-	d := &database{byName: make(map[string]*alpm.Entry)}
+	d := newDatabase()
 	for i, frame := range dbFrames[:last] {
 		g := &group{db: frame, files: fileFrames[i]}
 		if same := known[string(frame)]; same != nil {
@@ -252,7 +274,7 @@ func parseDatabase(db, files []byte, before *database) (*database, error) {
 		}
 		d.groups = append(d.groups, g)
 		for _, e := range g.entries {
-			d.byName[e.Name] = e
+			d.list(e)
 		}
 	}
 	return d, nil

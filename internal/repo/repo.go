@@ -44,6 +44,7 @@ const DebugSuffix = "-debug"
 type Spec struct {
 	Name   string
 	Arches []string
+	Rules  Rules
 }
 
 // Options bound what a Store accepts. A zero field means no limit of its kind.
@@ -51,6 +52,7 @@ type Options struct {
 	MaxPackage int64 // bytes of one package file
 	MinFree    int64 // bytes that must stay free on the state's file system
 	Limits     alpm.Limits
+	Upstream   Upstream // nil where nothing is known of it
 }
 
 // Store gives access to the repositories in a state directory. It is safe for

@@ -1,6 +1,8 @@
 package repo
 
 import (
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,6 +31,18 @@ func (s *Store) newDraft(load func(place) (*database, error)) *draft {
 		overlays: make(map[place]*overlay),
 		holds:    make(map[string]map[string]Hold),
 	}
+}
+
+// fork is a draft to try changes on.
+func (d *draft) fork() *draft {
+	f := d.store.newDraft(d.load)
+	for p, o := range d.overlays {
+		f.overlays[p] = &overlay{base: o.base, add: maps.Clone(o.add), remove: maps.Clone(o.remove)}
+	}
+	for repo, holds := range d.holds {
+		f.holds[repo] = maps.Clone(holds)
+	}
+	return f
 }
 
 // held is what is held in repo. The draft may change it.
@@ -68,6 +82,22 @@ func (o *overlay) find(name string) *alpm.Entry {
 }
 
 func (o *overlay) changed() bool { return len(o.add)+len(o.remove) > 0 }
+
+// entries yields the packages as the draft has them.
+func (o *overlay) entries() iter.Seq[*alpm.Entry] {
+	return func(yield func(*alpm.Entry) bool) {
+		for _, a := range o.add {
+			if !yield(a.entry) {
+				return
+			}
+		}
+		for name, e := range o.base.byName {
+			if o.find(name) == e && !yield(e) {
+				return
+			}
+		}
+	}
+}
 
 // result is the database with the changes done.
 func (o *overlay) result() (*database, error) {

@@ -189,12 +189,21 @@ func (b *batch) apply(id string, out *Outcome) ([]Receipt, error) {
 	if err != nil {
 		return b.receiptsBefore(id, err)
 	}
+	trial := b.draft.fork()
+	trial.do(dec)
+	doubts, err := b.w.judge(b.draft, trial, dec)
+	if err != nil {
+		return nil, err
+	}
 	warnings, err := b.enterPools(req, dec.changes)
 	if err != nil {
 		return nil, err
 	}
+	for name, more := range doubts {
+		warnings[name] = append(warnings[name], more...)
+	}
 	b.record(req, dec)
-	b.draft.do(dec)
+	b.draft = trial
 	return b.receipts(id, dec.changes, warnings), nil
 }
 
