@@ -2,9 +2,11 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build up check test vuln fuzz bench clean
+.PHONY: help setup build install up check test vuln fuzz bench clean
 
 FUZZTIME ?= 30s
+PREFIX ?= /usr/local
+DESTDIR ?=
 UP_ONCE ?=
 export UP_ONCE
 
@@ -16,6 +18,13 @@ setup: ## install what building and testing need (Debian: apt, Arch: pacman)
 
 build: ## the daemons, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+# Built beforehand, by who is not root: installing compiles nothing.
+install: ## copy bin/ and the systemd files below PREFIX (/usr/local)
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/serene-receive bin/serene-serve
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/*.service systemd/*.socket
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d systemd/sysusers.d/serene.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d systemd/tmpfiles.d/serene.conf
 
 up: setup build ## try it: a repository on loopback, state in ./var; Ctrl-C stops it
 	@CGO_ENABLED=0 go build -trimpath -o bin/ ./internal/dev/up
