@@ -154,15 +154,24 @@ func faultf(kind, member, format string, args ...any) error {
 // show makes foreign text fit for a one-line message: as it is when plainly
 // printable, quoted otherwise, and never long.
 func show(s string) string {
-	const most = 256
-	short := s
-	if len(short) > most {
-		short = strings.ToValidUTF8(short[:most], "") + "…"
+	const most, mostQuoted = 256, 64
+	if short := shorten(s, most); isPlain(short) {
+		return short
 	}
-	if short == "" || !utf8.ValidString(short) || strings.ContainsFunc(short, notPlain) {
-		return strconv.Quote(short)
-	}
-	return short
+	return strconv.Quote(shorten(s, mostQuoted))
 }
 
-func notPlain(r rune) bool { return !unicode.IsPrint(r) }
+func isPlain(s string) bool {
+	return s != "" && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// shorten cuts before a character that would exceed most bytes.
+func shorten(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
+}

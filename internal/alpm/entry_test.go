@@ -86,6 +86,7 @@ func TestParseDescRefuses(t *testing.T) {
 		{"%DESC%", "%EXTRA%", "desc-unknown-key"},
 		{"%DESC%", "%DESC", "desc-syntax"},
 		{"%DESC%", "DESC", "desc-syntax"},
+		{"%DESC%", strings.Repeat("\x19", 1000), "desc-syntax"},
 		{"%DESC%\n", "%DESC%\n\n", "desc-syntax"},
 		{"%DESC%", "%DESC%\r", "desc-syntax"},
 		{"%DESC%\nThe package foo\n\n", "%DESC%\na\n\n%DESC%\nb\n\n", "desc-duplicate-key"},

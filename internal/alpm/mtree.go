@@ -150,7 +150,7 @@ func (e *MTreeEntry) setAll(words []string) error {
 			return fmt.Errorf("%s is not keyword=value", show(word))
 		}
 		if err := e.set(key, value); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+			return fmt.Errorf("%s: %w", show(key), err)
 		}
 	}
 	return nil
@@ -192,7 +192,9 @@ func (e *MTreeEntry) set(key, value string) (err error) {
 		e.Size, err = parseNumber(value)
 	case "time":
 		seconds, _, _ := strings.Cut(value, ".")
-		e.Time, err = strconv.ParseInt(seconds, 10, 64)
+		if e.Time, err = strconv.ParseInt(seconds, 10, 64); err != nil {
+			return fmt.Errorf("%s is not a time", show(value))
+		}
 	case "link":
 		e.has |= hasLink
 		e.Link, err = unescapeMTree(value)

@@ -2,6 +2,7 @@ package alpm_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"errors"
 	"io"
@@ -73,6 +74,8 @@ func TestReadMTreeRefuses(t *testing.T) {
 		{"uid=1", "uid=root"},
 		{"/set type=file", "/set"},
 		{" uid=0", ""},
+		{"/set mode=755", "/set \x00=1"},
+		{"/set mode=755", "/set time=" + strings.Repeat("\x1b", 60000)},
 		{"/set mode=755", "/unset mode"},
 		{"/set mode=755", "/unset size"},
 		{"/set mode=755", "/unset all"},
@@ -139,8 +142,16 @@ func TestReadMTreeLayer(t *testing.T) {
 func FuzzMTree(f *testing.F) {
 	f.Add([]byte(mtreeText))
 	f.Add([]byte("#mtree\n/unset mode\n./a type=dir mode=0 uid=0 gid=0"))
+	z := gzip.NewWriter(nil) // the most expensive part of an execution
+	pack := func(text []byte) io.Reader {
+		var buf bytes.Buffer
+		z.Reset(&buf)
+		z.Write(text)
+		z.Close()
+		return &buf
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		entries, err := readMTree(bytes.NewReader(gz(text)), 1<<20)
+		entries, err := readMTree(pack(text), 1<<20)
 		if err != nil {
 			wantAnyFault(t, err)
 			return
@@ -151,7 +162,7 @@ func FuzzMTree(f *testing.F) {
 			}
 		}
 		// Comments and blank lines mean nothing.
-		again, err := readMTree(bytes.NewReader(gz(append(text, "\n#\n"...))), 2<<20)
+		again, err := readMTree(pack(append(text, "\n#\n"...)), 2<<20)
 		if len(text) > 0 && text[len(text)-1] != '\n' {
 			return
 		}

@@ -105,6 +105,7 @@ func TestReadPackageRefuses(t *testing.T) {
 		"file with slash":       {alpm.KindPathSyntax, []alpmtest.Option{unlisted(raw("usr/x/", '2'))}},
 		"section as path":       {alpm.KindPathSyntax, []alpmtest.Option{unlisted(raw("%DEPENDS%", '0'))}},
 		"newline":               {alpm.KindPathControl, []alpmtest.Option{unlisted(raw("usr/a\nb", '0'))}},
+		"long odd path":         {alpm.KindPathControl, []alpmtest.Option{alpmtest.With(alpmtest.File(strings.Repeat("usr/\x01\u009b/", 300)+"x", ""))}},
 		"escape sequence":       {alpm.KindPathControl, []alpmtest.Option{unlisted(raw("usr/\x1b[31m", '0'))}},
 		"C1 control":            {alpm.KindPathControl, []alpmtest.Option{unlisted(raw("usr/\u009b", '0'))}},
 		"Latin-1":               {alpm.KindPathUTF8, []alpmtest.Option{unlisted(raw("usr/\xe4", '0'))}},
