@@ -80,6 +80,7 @@ var flagHelp = []struct{ flag, word, help string }{
 	{"path", "--path P", "write the file that is published as /P, as for pacman's XferCommand"},
 	{"sha256", "--sha256 HEX", "refuse the package unless this is its digest"},
 	{"downgrade", "--downgrade", "accept a version older than the published one"},
+	{"stage", "--stage", "make it ready to try at a URL of its own; publish or drop ends that"},
 	{"from", "--from R", "the repository packages leave"},
 	{"to", "--to R2", "the repository they go to"},
 	{"hold", "--hold WHY", "and keep newer versions of what was taken back out"},

@@ -36,6 +36,9 @@ func push(ctx context.Context, c *call) error {
 		return err
 	}
 	u.progress.stop()
+	if c.flags.on("stage") {
+		u.tx.Stage()
+	}
 	return c.submit(ctx, u.tx)
 }
 
@@ -213,6 +216,9 @@ func (c *call) await(ctx context.Context, id string) error {
 		for _, warning := range receipt.Warnings {
 			c.say("warning: %s: %s", receipt.File, warning)
 		}
+	}
+	if outcome.Stage != "" {
+		return c.emitStage(outcome)
 	}
 	return c.emitUpkeep(outcome)
 }

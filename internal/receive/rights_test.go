@@ -93,10 +93,10 @@ func TestGroups(t *testing.T) {
 		"push":       "push hello help",
 		"build":      "hello help",
 		"work":       "push have pull hello help",
-		"all":        "push have pull list info files search remove promote history rollback hold unhold hello key setup status gc doctor help",
+		"all":        "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor help",
 		"remove":     "remove hello help",
 		"read,push":  "push have pull list info files search history hello key setup status doctor help",
-		"push,all":   "push have pull list info files search remove promote history rollback hold unhold hello key setup status gc doctor help",
+		"push,all":   "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor help",
 		"build,pull": "pull hello help",
 	} {
 		r := mustRights(t, "serene-receive --allow "+group)

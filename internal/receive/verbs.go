@@ -27,9 +27,9 @@ func verbs() []verb {
 	read := []string{groupRead}
 	work := []string{groupRead, groupWork}
 	return []verb{
-		{"push", "FILE|- [--repo R] [--sha256 HEX] [--downgrade] [--no-wait] [--json]",
+		{"push", "FILE|- [--repo R] [--sha256 HEX] [--downgrade] [--stage] [--no-wait] [--json]",
 			"send the package FILE on stdin, or with - a tar of packages and signatures",
-			"repo= sha256= downgrade no-wait json", []string{groupPush, groupWork}, false, push},
+			"repo= sha256= downgrade stage no-wait json", []string{groupPush, groupWork}, false, push},
 		{"have", "[--repo R] [--json]",
 			"read sha256sum lines on stdin, print those that are missing here",
 			"repo= json", work, false, have},
@@ -51,6 +51,12 @@ func verbs() []verb {
 		{"remove", "NAME… [--repo R] [--no-wait] [--json]",
 			"take packages out, all or none",
 			"repo= no-wait json", nil, false, remove},
+		{"publish", "STAGE [--no-wait] [--json]",
+			"publish what push --stage prepared",
+			"no-wait json", nil, false, publish},
+		{"drop", "STAGE [--no-wait] [--json]",
+			"forget what push --stage prepared",
+			"no-wait json", nil, false, drop},
 		{"promote", "NAME… --from R --to R2 [--downgrade] [--no-wait] [--json]",
 			"move packages from one repository to another",
 			"from= to= downgrade no-wait json", nil, false, promote},

@@ -19,6 +19,7 @@ import (
 type Keep struct {
 	Generations time.Duration // after another took its place
 	Packages    time.Duration // after it left the database
+	Stages      time.Duration // after they were made
 }
 
 // leastGeneration is how long a generation that was current stays at least: a
@@ -43,6 +44,11 @@ func (w *Writer) Garbage(now time.Time, keep Keep) ([]Garbage, error) {
 	if err != nil {
 		return nil, err
 	}
+	stages, err := w.oldStages(now, keep)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, stages...)
 	for _, spec := range w.store.specs {
 		lives, err := w.lifetimes(spec.Name)
 		if err != nil {

@@ -27,19 +27,24 @@ func (w *Writer) writeGeneration(p place, gen int64, d *database, at time.Time) 
 	if err := durable.MkdirAll(aside, 0o770); err != nil {
 		return err
 	}
+	if err := w.writeHalves(aside, p, d, at); err != nil {
+		return err
+	}
+	return durable.Rename(aside, dir)
+}
+
+// writeHalves writes both databases of d and their signatures into dir.
+func (w *Writer) writeHalves(dir string, p place, d *database, at time.Time) error {
 	var both errgroup.Group
 	for _, h := range []half{dbHalf, filesHalf} {
 		both.Go(func() error {
-			return w.writeHalf(filepath.Join(aside, p.repo+h.suffix()), d.frames(h), at)
+			return w.writeHalf(filepath.Join(dir, p.repo+h.suffix()), d.frames(h), at)
 		})
 	}
 	if err := both.Wait(); err != nil {
 		return err
 	}
-	if err := durable.SyncDir(aside); err != nil {
-		return err
-	}
-	return durable.Rename(aside, dir)
+	return durable.SyncDir(dir)
 }
 
 // writeHalf writes one database file and its signature, and reads both back.

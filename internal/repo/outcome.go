@@ -30,14 +30,17 @@ type Receipt struct {
 	Base     string   `json:"base,omitempty"`
 	Version  string   `json:"version"`
 	File     string   `json:"filename,omitempty"`
-	Gen      int64    `json:"gen"`
+	Gen      int64    `json:"gen,omitempty"` // none where nothing is published
 	SHA256   string   `json:"sha256,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 }
 
 // String is the receipt line a person sees.
 func (r Receipt) String() string {
-	line := fmt.Sprintf("%s %s/%s %s %s gen %d", r.Action, r.Repo, r.Arch, r.Name, r.Version, r.Gen)
+	line := fmt.Sprintf("%s %s/%s %s %s", r.Action, r.Repo, r.Arch, r.Name, r.Version)
+	if r.Gen > 0 {
+		line += fmt.Sprintf(" gen %d", r.Gen)
+	}
 	if r.SHA256 != "" {
 		line += " sha256:" + r.SHA256
 	}
@@ -50,6 +53,7 @@ type Outcome struct {
 	Class    string    `json:"class,omitempty"` // "" when it was done
 	Error    string    `json:"error,omitempty"`
 	Receipts []Receipt `json:"receipts,omitempty"`
+	Stage    string    `json:"stage,omitempty"`    // token of the staged set that was made
 	Garbage  []Garbage `json:"garbage,omitempty"`  // what a collection removed
 	Problems []Problem `json:"problems,omitempty"` // what a repair found
 }

@@ -86,7 +86,7 @@ func Open(state string, specs []Spec, opt Options) (*Store, error) {
 		debug := Spec{Name: spec.Name + DebugSuffix, Arches: spec.Arches}
 		s.specs = append(s.specs, spec, debug)
 	}
-	for _, dir := range []string{"staging", "inbox", "done", "repos", "keys"} {
+	for _, dir := range []string{"staging", "inbox", "done", "stages", "repos", "keys"} {
 		if err := durable.MkdirAll(s.path(dir), 0o770); err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 
 // readRequest reads tx.json of the transaction in dir. It trusts nothing the
 // rules or the pool do not check again, but the file names, which it checks.
+// id is what it must be of, "" where that does not matter.
 func readRequest(dir, id string) (*request, error) {
 	data, err := os.ReadFile(filepath.Join(dir, requestFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -27,7 +28,8 @@ func readRequest(dir, id string) (*request, error) {
 	if err := dec.Decode(req); err != nil {
 		return nil, refuse(ErrContent, "%s: %s", requestFile, err)
 	}
-	if req.ID != id {
+	req.dir = dir
+	if id != "" && req.ID != id {
 		return nil, refuse(ErrContent, "%s is of transaction %q", requestFile, req.ID)
 	}
 	for _, p := range req.Packages {

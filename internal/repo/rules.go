@@ -218,7 +218,7 @@ func (d *draft) decidePut(req *request, pkg *alpm.Package) ([]change, error) {
 		return nil, refuse(ErrContent, "%s: arch %s: %s takes %s and any",
 			pkg.File, entry.Arch, spec.Name, strings.Join(spec.Arches, ", "))
 	}
-	put := change{entry: entry, files: alpm.AppendFiles(nil, pkg.Files), origin: d.store.path("inbox", req.ID)}
+	put := change{entry: entry, files: alpm.AppendFiles(nil, pkg.Files), origin: req.dir}
 	var changes []change
 	for _, arch := range arches {
 		put.place = place{spec.Name, arch}

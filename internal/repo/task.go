@@ -22,6 +22,10 @@ func (t *Tx) Repair() { t.req.Repair = true }
 // are published.
 func (w *Writer) work(ctx context.Context, req *request, out *Outcome) (err error) {
 	switch {
+	case req.Publish != "":
+		return w.dropStage(req.Publish)
+	case req.Drop != "":
+		return w.dropStage(req.Drop)
 	case req.Collect != nil && req.Collect.Dry:
 		out.Garbage, err = w.Garbage(time.Now(), req.Collect.Keep)
 	case req.Collect != nil:

@@ -51,14 +51,20 @@ type request struct {
 	Unhold    []string        `json:"unhold,omitempty"`
 	Collect   *collection     `json:"collect,omitempty"`
 	Repair    bool            `json:"repair,omitempty"`
+	Stage     bool            `json:"stage,omitempty"`
+	Publish   string          `json:"publish,omitempty"`
+	Drop      string          `json:"drop,omitempty"`
 
 	Provenance json.RawMessage `json:"provenance,omitempty"`
+
+	dir string // where its files are
 }
 
 // empty reports whether req asks for nothing.
 func (req *request) empty() bool {
 	return len(req.Packages)+len(req.Remove)+len(req.Unhold) == 0 &&
-		req.Promote == nil && req.Rollback == nil && req.Hold == nil && req.Collect == nil && !req.Repair
+		req.Promote == nil && req.Rollback == nil && req.Hold == nil &&
+		req.Collect == nil && !req.Repair && req.Publish == "" && req.Drop == ""
 }
 
 const requestFile = "tx.json"
@@ -231,6 +237,14 @@ func (t *Tx) Submit() (id string, err error) {
 // checkAgainstPublished asks the writer's rules early, so that most refusals
 // need no writer. The writer asks them again.
 func (t *Tx) checkAgainstPublished() error {
+	for _, token := range []string{t.req.Publish, t.req.Drop} {
+		if token == "" {
+			continue
+		}
+		if _, err := t.store.StagedSet(token); err != nil {
+			return err
+		}
+	}
 	_, err := t.store.publishedDraft().decide(&t.req)
 	return err
 }

@@ -184,7 +184,15 @@ func (b *batch) apply(id string, out *Outcome) ([]Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.Publish != "" {
+		if req, err = b.w.unstage(req); err != nil {
+			return b.receiptsBefore(id, err)
+		}
+	}
 	b.tasks[out] = req
+	if req.Stage {
+		return b.stage(req, out)
+	}
 	dec, err := b.draft.decide(req)
 	if err != nil {
 		return b.receiptsBefore(id, err)
