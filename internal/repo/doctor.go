@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"golang.org/x/sync/errgroup"
 
 	"serene/internal/alpm"
 )
@@ -134,12 +133,12 @@ func (d *doctor) database(ctx context.Context, p place, listed map[string]Journa
 	if listed != nil {
 		d.compare(p, db, listed)
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for _, e := range db.byName {
-		group.Go(func() error { d.packageFile(p, e); return ctx.Err() })
-	}
-	return group.Wait()
+	return parallel(slices.Collect(maps.Values(db.byName)), runtime.GOMAXPROCS(0), func(e *alpm.Entry) error {
+		if ctx.Err() == nil {
+			d.packageFile(p, e)
+		}
+		return ctx.Err()
+	})
 }
 
 // agree checks that the file lists are of the same packages as the database.

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"serene/internal/durable"
 )
 
@@ -35,13 +33,10 @@ func (w *Writer) writeGeneration(p place, gen int64, d *database, at time.Time) 
 
 // writeHalves writes both databases of d and their signatures into dir.
 func (w *Writer) writeHalves(dir string, p place, d *database, at time.Time) error {
-	var both errgroup.Group
-	for _, h := range []half{dbHalf, filesHalf} {
-		both.Go(func() error {
-			return w.writeHalf(filepath.Join(dir, p.repo+h.suffix()), d.frames(h), at)
-		})
-	}
-	if err := both.Wait(); err != nil {
+	err := parallel([]half{dbHalf, filesHalf}, 2, func(h half) error {
+		return w.writeHalf(filepath.Join(dir, p.repo+h.suffix()), d.frames(h), at)
+	})
+	if err != nil {
 		return err
 	}
 	return durable.SyncDir(dir)

@@ -16,8 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"serene/internal/alpm"
 	"serene/internal/durable"
 )
@@ -56,12 +54,8 @@ func (s *Store) Import(ctx context.Context, dir, repo string, by Actor, progress
 		return nil, err
 	}
 	defer im.notes.Close()
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for _, file := range files {
-		group.Go(func() error { return im.read(gctx, file) })
-	}
-	if err := group.Wait(); err != nil {
+	err = parallel(files, runtime.GOMAXPROCS(0), func(file string) error { return im.read(ctx, file) })
+	if err != nil {
 		return nil, err
 	}
 	return im.report, im.submit()

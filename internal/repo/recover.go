@@ -3,14 +3,14 @@ package repo
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"serene/internal/alpm"
 	"serene/internal/durable"
@@ -191,25 +191,21 @@ func (w *Writer) rebuild(p place) (*database, error) {
 	if _, err := openJournal(w.store.journal(p.repo), func(rec *Record) { replayInto(items, rec, p.arch) }); err != nil {
 		return nil, err
 	}
-	add := make(chan addition, len(items))
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for _, it := range items {
-		group.Go(func() error {
-			a, err := w.store.reread(p.repo, it)
-			if err != nil {
-				w.log.Error("package lost", "repo", p.repo, "arch", p.arch, "pkg", it.File, "err", err)
-				return nil
-			}
-			add <- a
-			return nil
-		})
-	}
-	group.Wait()
-	close(add)
+	var mu sync.Mutex // guards all
 	var all []addition
-	for a := range add {
+	err := parallel(slices.Collect(maps.Values(items)), runtime.GOMAXPROCS(0), func(it JournalItem) error {
+		a, err := w.store.reread(p.repo, it)
+		if err != nil {
+			w.log.Error("package lost", "repo", p.repo, "arch", p.arch, "pkg", it.File, "err", err)
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
 		all = append(all, a)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return emptyDatabase.edit(all, nil)
 }

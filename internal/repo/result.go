@@ -79,8 +79,7 @@ func (w *Writer) judge(before, trial *draft, dec *decision) (map[string][]string
 			if len(faults) > 0 && rule.level == Refuse {
 				return nil, refuse(ErrConflict, "%s: %s", c.entry.FileName, faults[0])
 			}
-			key := c.place.repo + "/" + c.entry.FileName
-			j.warnings[key] = append(j.warnings[key], faults...)
+			j.warnings[c.file()] = append(j.warnings[c.file()], faults...)
 		}
 	}
 	return j.warnings, nil

@@ -121,6 +121,9 @@ type change struct {
 	origin string      // directory the file of what enters is found in, "" when it is in the pool
 }
 
+// file names the package in its repository, for all architectures.
+func (c *change) file() string { return c.place.repo + "/" + c.entry.FileName }
+
 // decision is what a request comes to.
 type decision struct {
 	repo    string // of the holds

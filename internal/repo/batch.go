@@ -1,0 +1,293 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"serene/internal/durable"
+)
+
+// batch is the transactions of one refresh.
+type batch struct {
+	w        *Writer
+	draft    *draft
+	records  map[string][]*Record // by repository
+	outcomes []*Outcome
+	tasks    map[*Outcome]*request // to be done after the commit
+	pools    map[string]bool       // directories names were added to
+}
+
+func (w *Writer) newBatch() *batch {
+	return &batch{
+		w: w,
+		draft: w.store.newDraft(func(p place) (*database, error) {
+			g := w.current[p]
+			if g == nil {
+				return nil, refuse(ErrNotFound, "no repository %s", p)
+			}
+			return g.db, nil
+		}),
+		records: make(map[string][]*Record),
+		tasks:   make(map[*Outcome]*request),
+		pools:   make(map[string]bool),
+	}
+}
+
+// take decides on one transaction and enters it into the batch. The error is
+// ours, never the transaction's.
+func (b *batch) take(id string) error {
+	out := &Outcome{Tx: id}
+	receipts, err := b.apply(id, out)
+	if err != nil {
+		if classOf(err) == "" {
+			return err
+		}
+		out.Class, out.Error = classOf(err), err.Error()
+	}
+	out.Receipts = receipts
+	b.outcomes = append(b.outcomes, out)
+	return nil
+}
+
+func (b *batch) apply(id string, out *Outcome) ([]Receipt, error) {
+	req, err := readRequest(b.w.store.path("inbox", id), id)
+	if err != nil {
+		return nil, err
+	}
+	if req.Publish != "" {
+		if req, err = b.w.unstage(req); err != nil {
+			return b.receiptsBefore(id, err)
+		}
+	}
+	b.tasks[out] = req
+	if req.Stage {
+		return b.stage(req, out)
+	}
+	dec, err := b.draft.decide(req)
+	if err != nil {
+		return b.receiptsBefore(id, err)
+	}
+	trial := b.draft.fork()
+	trial.do(dec)
+	doubts, err := b.w.judge(b.draft, trial, dec)
+	if err != nil {
+		return nil, err
+	}
+	warnings, err := b.enterPools(req, dec.changes)
+	if err != nil {
+		return nil, err
+	}
+	for name, more := range doubts {
+		warnings[name] = append(warnings[name], more...)
+	}
+	b.record(req, dec)
+	b.draft = trial
+	return b.receipts(id, dec.changes, warnings), nil
+}
+
+// receiptsBefore answers a transaction that cannot be done because it was done
+// already, before a crash took the answer away.
+func (b *batch) receiptsBefore(id string, refused error) ([]Receipt, error) {
+	var all []Receipt
+	for _, receipts := range b.w.replayed[id] {
+		all = append(all, receipts...)
+	}
+	if all == nil {
+		return nil, refused
+	}
+	return all, nil
+}
+
+// enterPools gives the files of what enters their names, several at once, and
+// returns warnings by repository and file name.
+func (b *batch) enterPools(req *request, changes []change) (map[string][]string, error) {
+	var mu sync.Mutex // guards warnings
+	warnings := make(map[string][]string)
+	var entering []change
+	for _, c := range changes {
+		if _, begun := warnings[c.file()]; begun || c.action != Published {
+			continue // the same package for another architecture, or none
+		}
+		warnings[c.file()] = nil
+		b.pools[b.w.store.pool(c.place.repo)] = true
+		entering = append(entering, c)
+	}
+	atOnce := 2 * runtime.GOMAXPROCS(0) // half of them wait for the disk
+	return warnings, parallel(entering, atOnce, func(c change) error {
+		warned, err := b.w.enterPool(c.origin, c.place.repo, c.entry)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		warnings[c.file()] = warned
+		mu.Unlock()
+		return b.w.enterProvenance(c, req.Provenance)
+	})
+}
+
+// record notes a decision for the journal of each repository it touches.
+func (b *batch) record(req *request, dec *decision) {
+	records := make(map[string]*Record)
+	at := func(repo string) *Record {
+		if records[repo] == nil {
+			records[repo] = &Record{Time: time.Now().UTC(), Tx: req.ID, Actor: req.By}
+			b.records[repo] = append(b.records[repo], records[repo])
+		}
+		return records[repo]
+	}
+	for _, c := range dec.changes {
+		switch repo := c.place.repo; c.action {
+		case Published:
+			at(repo).Add = append(at(repo).Add, itemOf(c.place, c.entry))
+		case Removed:
+			at(repo).Remove = append(at(repo).Remove, itemOf(c.place, c.entry))
+		}
+	}
+	if len(dec.hold)+len(dec.unhold) > 0 {
+		at(dec.repo).Hold, at(dec.repo).Unhold = dec.hold, dec.unhold
+	}
+}
+
+func (b *batch) receipts(id string, changes []change, warnings map[string][]string) []Receipt {
+	var out []Receipt
+	for _, c := range changes {
+		e := c.entry
+		r := Receipt{Action: c.action, Repo: c.place.repo, Arch: c.place.arch, Name: e.Name, Base: e.Base,
+			Version: string(e.Version), File: e.FileName, SHA256: e.SHA256, Gen: b.w.current[c.place].gen}
+		switch c.action {
+		case Published:
+			r.Warnings = warnings[c.file()]
+			fallthrough
+		case Removed:
+			r.Gen = b.w.nextGen(c.place.repo)
+		case Already:
+			r = b.w.replay(id, r)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// replay returns the receipt the transaction earned for the same package when
+// it was committed before a crash, else r.
+func (w *Writer) replay(id string, r Receipt) Receipt {
+	for _, was := range w.replayed[id][r.Repo] {
+		if was.Arch == r.Arch && was.File == r.File {
+			return was
+		}
+	}
+	return r
+}
+
+func (w *Writer) nextGen(repo string) int64 { return w.journals[repo].gen + 1 }
+
+// commit makes what the batch changed the current generations. The journal
+// line is the point of no return: all it names is durable before it, and all
+// that follows from it is done again at start.
+func (b *batch) commit() error {
+	for dir := range b.pools {
+		if err := durable.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	next, err := b.writeGenerations()
+	if err != nil {
+		return err
+	}
+	for repo, records := range b.records {
+		if err := b.w.journals[repo].append(numbered(records, next, b.w.journals[repo], repo)); err != nil {
+			return err
+		}
+	}
+	return b.follow(next)
+}
+
+// follow does what follows from the commit.
+func (b *batch) follow(next map[place]*generation) error {
+	for repo, holds := range b.draft.holds {
+		if err := b.w.store.writeHolds(repo, holds); err != nil {
+			return err
+		}
+	}
+	for p, g := range next {
+		for _, a := range b.draft.overlays[p].add {
+			if err := b.w.store.mirrorPackage(p, a.entry); err != nil {
+				return err
+			}
+		}
+		if err := b.w.flip(p, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// numbered completes the records of one repository: they are of its next
+// generation, or, where no database changes, of the last.
+func numbered(records []*Record, next map[place]*generation, j *journal, repo string) []*Record {
+	gen, modified, arches := j.gen, j.modified, archesOf(next, repo)
+	for p, g := range next {
+		if p.repo == repo {
+			gen, modified = g.gen, g.at
+		}
+	}
+	for _, rec := range records {
+		rec.Gen, rec.Modified, rec.Arches = gen, modified, arches
+	}
+	return records
+}
+
+func archesOf(next map[place]*generation, repo string) []string {
+	var arches []string
+	for p := range next {
+		if p.repo == repo {
+			arches = append(arches, p.arch)
+		}
+	}
+	slices.Sort(arches)
+	return arches
+}
+
+// writeGenerations writes the next generation of every database that changed.
+func (b *batch) writeGenerations() (map[place]*generation, error) {
+	next := make(map[place]*generation)
+	for p, o := range b.draft.overlays {
+		if !o.changed() {
+			continue
+		}
+		d, err := o.result()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
+		next[p] = &generation{gen: b.w.nextGen(p.repo), at: b.w.journals[p.repo].stamp(), db: d}
+	}
+	return next, parallel(slices.Collect(maps.Keys(next)), len(next), func(p place) error {
+		return b.w.writeGeneration(p, next[p].gen, next[p].db, next[p].at)
+	})
+}
+
+// answer writes the outcomes and clears the inbox of what has one.
+func (b *batch) answer(ctx context.Context) error {
+	for _, o := range b.outcomes {
+		if req := b.tasks[o]; req != nil && o.Error == "" {
+			if err := b.w.work(ctx, req, o); err != nil {
+				return err
+			}
+		}
+		if o.Error != "" {
+			b.w.log.Warn("refused", "tx", o.Tx, "class", o.Class, "err", o.Error)
+		}
+		if err := b.w.store.writeOutcome(o); err != nil {
+			return err
+		}
+		if err := b.w.discard(o.Tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
