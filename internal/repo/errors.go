@@ -62,7 +62,11 @@ func refuse(class error, format string, args ...any) error {
 func contentError(err error) error {
 	var fault *alpm.Fault
 	if errors.As(err, &fault) {
-		return &refusal{ErrContent, fault.Error()}
+		class := ErrContent
+		if fault.Kind == alpm.KindTooLarge {
+			class = ErrTooLarge
+		}
+		return &refusal{class, fault.Error()}
 	}
 	return err
 }

@@ -26,6 +26,7 @@ package repo
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,6 +81,7 @@ func Open(state string, specs []Spec, opt Options) (*Store, error) {
 	}
 	if opt.Limits == (alpm.Limits{}) {
 		opt.Limits = alpm.DefaultLimits()
+		opt.Limits.Size = math.MaxInt64 // MaxPackage says it
 	}
 	s := &Store{state: state, opt: opt, views: make(map[place]*View)}
 	for _, spec := range specs {
