@@ -1,0 +1,218 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"serene/internal/alpm"
+)
+
+// when calls do once, as soon as text was printed.
+type when struct {
+	text string
+	do   func()
+	seen bytes.Buffer
+}
+
+func (w *when) Write(p []byte) (int, error) {
+	w.seen.Write(p)
+	if w.do != nil && strings.Contains(w.seen.String(), w.text) {
+		w.do()
+		w.do = nil
+	}
+	return len(p), nil
+}
+
+var errChangedMind = errors.New("cancelled: not needed any more")
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	r := recipe(t, `build() { echo "now building"; sleep 1000; }`)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var at time.Time
+	w := &when{text: "now building", do: func() { at = time.Now(); cancel(errChangedMind) }}
+	_, err := b.Run(ctx, r, w, nil)
+	if err != errChangedMind || at.IsZero() {
+		t.Fatalf("error = %v\n%s", err, w.seen.Bytes())
+	}
+	if took := time.Since(at); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+// A container that someone else removes is not the package's fault.
+func TestContainerGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	r := recipe(t, `build() { echo "now building"; sleep 1000; }`)
+	w := &when{text: "now building", do: func() {
+		if err := b.docker.Remove(t.Context(), Container{ID: "serene-" + r.Job}); err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, err := b.Run(t.Context(), r, w, nil); CauseOf(err) != CauseHost {
+		t.Errorf("error = %v\n%s", err, w.seen.Bytes())
+	}
+}
+
+// A log that cannot be written ends the build, as nobody would know of it.
+func TestLogGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	r, w := io.Pipe()
+	r.CloseWithError(io.ErrShortWrite)
+	_, err := b.Run(t.Context(), recipe(t, ""), w, nil)
+	if !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("error = %v", err)
+	}
+}
+
+// Sweep removes what dead jobs have left, and nothing else; and a job that is
+// taken up again does not stumble over its own leavings.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	spec := Spec{Base: "foo", Image: b.image, Network: true, Limits: testLimits()}
+	var made []Container
+	for _, job := range []string{"sweep-alive", "sweep-dead"} {
+		spec.Job = job
+		c, err := b.docker.Create(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, c)
+	}
+	n, err := b.docker.Sweep(t.Context(), func(job string) bool { return job == "sweep-alive" })
+	if err != nil || n != 2 {
+		t.Errorf("swept %d, %v", n, err)
+	}
+	if _, err := b.docker.Usage(t.Context(), made[0], false); err != nil {
+		t.Errorf("the living one: %v", err)
+	}
+	if _, err := b.docker.Usage(t.Context(), made[1], false); err == nil {
+		t.Error("the dead one is still there")
+	}
+	spec.Job = "sweep-alive"
+	again, err := b.docker.Create(t.Context(), spec)
+	if err != nil || again.ID == made[0].ID {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if _, err := b.docker.Sweep(t.Context(), func(string) bool { return false }); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSrcInfo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	r := recipe(t, "makedepends=(bar)\necho nonsense >&2; ls /sys/class/net >&2")
+	var log bytes.Buffer
+	text, err := b.SrcInfo(t.Context(), r, &log)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log.Bytes())
+	}
+	info, err := alpm.ParseSrcInfo(text)
+	if err != nil || info.Base != "foo" || !slices.Equal(info.BuildDepends("x86_64"), []string{"bar"}) {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if !strings.Contains(log.String(), "nonsense\nlo\n") {
+		t.Errorf("log:\n%s", log.Bytes())
+	}
+}
+
+func TestSrcInfoFails(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text string
+		want       Cause
+	}{
+		{"syntax", "(", CausePackage},
+		{"link", "ln -sf /etc/passwd /pkgdest/.SRCINFO", CausePackage},
+		{"huge", "head -c 2M /dev/zero", CausePackage},
+		{"silent", "sleep 1000", CauseSilence},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			r := recipe(t, c.text)
+			r.Limits.Silence = 5 * time.Second
+			if _, err := b.SrcInfo(t.Context(), r, io.Discard); CauseOf(err) != c.want {
+				t.Errorf("error = %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+// Sources of a version control system are cloned once, while there may be a
+// network, and pkgver() then decides. What a cache keeps is there the next time.
+func TestVersionControlAndCache(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const volume = "serene-test-sources"
+	t.Cleanup(func() {
+		if err := b.docker.api.VolumeRemove(context.WithoutCancel(t.Context()), volume, true); err != nil {
+			t.Error(err)
+		}
+	})
+	text := `
+[[ -d /srcdest/clone ]] && echo "cached" || {
+	git init -q /srcdest/origin && cd /srcdest/origin
+	git -c user.name=x -c user.email=x commit -q --allow-empty -m first && git tag v3 && cd "$OLDPWD"
+}
+source=(clone::git+file:///srcdest/origin)
+sha256sums=(SKIP)
+pkgver() { git -C clone describe --tags | tr -d v; }
+`
+	for _, round := range []string{"first", "second"} {
+		r := recipe(t, text)
+		r.Network, r.Sources, r.SourceCache = NetworkNone, []string{"clone::git+file:///srcdest/origin"}, volume
+		result, log, err := b.run(t, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := result.Packages[0].File.Version; v != "3-1" {
+			t.Errorf("version %s", v)
+		}
+		if before, _, _ := strings.Cut(log, "==> Making"); strings.Contains(before, "cached") != (round == "second") {
+			t.Errorf("the %s time:\n%s", round, log)
+		}
+	}
+}
+
+func TestSplitPackage(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	r := recipe(t, `
+pkgbase=foo
+pkgname=(foo foo-doc)
+epoch=2
+arch=(x86_64)
+options=(debug !strip)
+package_foo() { install -Dm644 /dev/null "$pkgdir/usr/share/foo/a"; }
+package_foo-doc() { arch=(any); install -Dm644 /dev/null "$pkgdir/usr/share/foo/b"; }
+`)
+	r.Packages = []string{"foo-doc", "foo"}
+	var phases []string
+	result, err := b.Run(t.Context(), r, io.Discard, func(p string) { phases = append(phases, p) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, p := range result.Packages {
+		files = append(files, p.File.String())
+	}
+	want := []string{"foo-2:1.0-1-x86_64.pkg.tar.zst", "foo-doc-2:1.0-1-any.pkg.tar.zst"}
+	if !slices.Equal(files, want) {
+		t.Errorf("files %q", files)
+	}
+	if want := []string{"prepare", "build", "collect"}; !slices.Equal(phases, want) {
+		t.Errorf("phases %q", phases)
+	}
+}
