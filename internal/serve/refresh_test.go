@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,7 @@ type slowWriter struct {
 	began   time.Time
 	takes   time.Duration   // how long a refresh takes
 	fails   int             // how many refreshes are still to fail
-	waiting int             // submitted, not yet answered
+	waiting atomic.Int64    // submitted, not yet answered
 	starts  []time.Duration // when each refresh started
 	found   []int           // what each refresh answered
 
@@ -28,12 +29,11 @@ type slowWriter struct {
 
 func (w *slowWriter) Refresh(ctx context.Context) (int, error) {
 	w.starts = append(w.starts, time.Since(w.began))
-	n := w.waiting
 	if w.fails > 0 {
 		w.fails--
 		return 0, errors.New("disk full")
 	}
-	w.waiting = 0
+	n := int(w.waiting.Swap(0))
 	if !sleep(ctx, time.Now().Add(w.takes)) {
 		return 0, ctx.Err()
 	}
@@ -51,7 +51,7 @@ func (w *slowWriter) Collect(_ time.Time, keep repo.Keep) ([]repo.Garbage, error
 func (w *slowWriter) submit(h hints, at ...time.Duration) {
 	for _, t := range at {
 		time.Sleep(time.Until(w.began.Add(t)))
-		w.waiting++
+		w.waiting.Add(1)
 		h.give()
 	}
 }
@@ -156,11 +156,13 @@ func TestPaceFollowsReload(t *testing.T) {
 		h, changes := newHints(), make(chan terms)
 		ctx, cancel := context.WithCancel(t.Context())
 		r := &refresher{writer: w, hints: h, changes: changes, log: slog.New(slog.DiscardHandler), figures: &figures{}}
-		go r.run(ctx)
+		ended := make(chan struct{})
+		go func() { r.run(ctx); close(ended) }()
 		changes <- terms{pace: pace{debounce: time.Second, maxDelay: time.Second}}
 		w.submit(h, 0, 10*ms)
 		time.Sleep(2 * time.Second)
 		cancel()
+		<-ended
 		if want := []time.Duration{0, time.Second}; !slices.Equal(w.starts, want) {
 			t.Errorf("refreshes at %v, want %v", w.starts, want)
 		}
@@ -170,8 +172,9 @@ func TestPaceFollowsReload(t *testing.T) {
 func TestCollect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{began: time.Now()}
-		defer start(t, w, newHints())()
+		stop := start(t, w, newHints())
 		time.Sleep(3 * time.Hour)
+		stop()
 		if want := []time.Duration{time.Minute, 61 * time.Minute, 121 * time.Minute}; !slices.Equal(w.collected, want) || w.keep.Generations != 1 {
 			t.Errorf("collected at %v keeping %v, want %v", w.collected, w.keep, want)
 		}
