@@ -34,6 +34,9 @@ type client struct {
 	probing atomic.Bool  // a sign of life has been asked for
 	refused atomic.Int32 // refusals being sent
 
+	unanswered int       // requests for a sign of life, and when the last was
+	asked      time.Time // sent; both belong to watch
+
 	closing  sync.Once
 	identity *Identity // guarded by srv.mu; nil until authenticated
 

@@ -13,13 +13,14 @@ type input struct {
 }
 
 // Read passes the library's bytes on. It tells a connection that broke from a
-// stdin that ended: the library calls both io.EOF.
+// stdin that ended: the library calls both io.EOF. Other errors come from
+// telling the client to send more, and mean that the connection broke.
 func (r *input) Read(b []byte) (int, error) {
 	n, err := r.channel.Read(b)
 	if n > 0 {
 		r.client.moved.Store(time.Now().UnixNano())
 	}
-	if err == io.EOF && r.client.broken.Load() {
+	if err != nil && (err != io.EOF || r.client.broken.Load()) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err

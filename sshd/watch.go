@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	gossh "golang.org/x/crypto/ssh"
 )
 
 // watch ends an authenticated connection that has become silent, unused or
@@ -46,52 +48,68 @@ func (c *client) inspect(now time.Time) (next time.Time, err error) {
 		err = fmt.Errorf("no command run for %s", l.UnusedConnectionTimeout)
 	case a.over(moved, l.ChannelTimeout):
 		err = fmt.Errorf("no session data for %s", l.ChannelTimeout)
-	case mux != nil && c.silent(&a):
+	case c.silent(mux, &a):
 		err = errors.New("the client gives no sign of life")
 	}
 	return a.next, err
 }
 
-// silent reports whether the client has been silent for too long, and asks it
-// for a sign of life where it has been silent for a while.
-func (c *client) silent(a *alarm) bool {
-	interval, count := c.srv.cfg.Limits.ClientAliveInterval, c.srv.cfg.Limits.ClientAliveCountMax
-	heard := instant(c.heard.Load())
+// silent reports whether the client has left ClientAliveCountMax requests for a
+// sign of life unanswered, and sends the next one where it is time. Silence
+// alone says nothing: nobody may have asked, or this machine may have slept.
+func (c *client) silent(mux gossh.Conn, a *alarm) bool {
+	interval, most := c.srv.cfg.Limits.ClientAliveInterval, c.srv.cfg.Limits.ClientAliveCountMax
 	if interval < 0 {
 		return false
 	}
-	if count > 0 && a.over(heard, time.Duration(count)*interval) {
+	heard := instant(c.heard.Load())
+	if !heard.Before(c.asked) {
+		c.unanswered = 0
+	}
+	switch {
+	case !a.over(heard, interval):
+		return false
+	case mux == nil:
+		a.again(interval)
+		return false
+	case c.unanswered > 0 && !a.over(c.asked, interval):
+		return false
+	case most > 0 && c.unanswered >= most:
 		return true
 	}
-	if a.now.Before(heard.Add(interval)) {
-		return a.over(heard, interval)
-	}
-	c.probe()
-	return a.over(a.now, interval)
+	c.unanswered++
+	c.asked = a.now
+	c.probe(mux)
+	a.again(interval)
+	return false
 }
 
 // alarm is when to look again: the earliest of the deadlines looked at.
 type alarm struct{ now, next time.Time }
 
-// over reports whether d has passed since; a negative d never does.
+// over reports whether d has passed since; a negative d never does. Where it
+// has not, the alarm goes off when it will have.
 func (a *alarm) over(since time.Time, d time.Duration) bool {
 	if d < 0 {
 		return false
 	}
 	deadline := since.Add(d)
+	if !a.now.Before(deadline) {
+		return true
+	}
 	if deadline.Before(a.next) {
 		a.next = deadline
 	}
-	return !a.now.Before(deadline)
+	return false
 }
+
+// again has the alarm go off after d.
+func (a *alarm) again(d time.Duration) { a.over(a.now, d) }
 
 // probe asks the client for any answer. It does not wait: the request blocks
 // while the client reads nothing, and until it answers.
-func (c *client) probe() {
-	c.mu.Lock()
-	mux := c.mux
-	c.mu.Unlock()
-	if mux == nil || !c.probing.CompareAndSwap(false, true) {
+func (c *client) probe(mux gossh.Conn) {
+	if !c.probing.CompareAndSwap(false, true) {
 		return
 	}
 	go func() {
