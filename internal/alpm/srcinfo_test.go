@@ -304,6 +304,8 @@ func TestParseSrcInfoRefuses(t *testing.T) {
 		{alpm.KindValue, with("source = file:///etc/passwd")},
 		{alpm.KindValue, with("source = git+file:///srv/git")},
 		{alpm.KindValue, with("source = x::git+ext::sh -c id://")},
+		{alpm.KindValue, with("source = ext::sh -c id")},
+		{alpm.KindValue, with("source = git+ext::sh -c id")},
 		{alpm.KindValue, with("source = x::ext::sh -c id")},
 		{alpm.KindValue, with("source = ext://sh")},
 		{alpm.KindValue, with("source = git+ssh://-oProxyCommand=id/x")},

@@ -35,9 +35,17 @@ func checkSource(s string) error {
 	} else if err := checkSourceName(name); err != nil {
 		return fmt.Errorf("%s: %w", show(s), err)
 	}
+	if lp, ok := strings.CutPrefix(url, "bzr+lp:"); ok {
+		return checkBeside(lp) // Launchpad's short form, the one URL without a double slash
+	}
 	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok && named {
+		// Not a rename: makepkg would look for NAME, and others see a helper of
+		// git's ("ext::COMMAND").
+		return fmt.Errorf("%s has a name for something that is not fetched", show(s))
+	}
 	if !ok {
-		return checkLocalSource(s, url)
+		return checkBeside(url)
 	}
 	if err := checkScheme(scheme); err != nil {
 		return fmt.Errorf("%s: %w", show(s), err)
@@ -59,17 +67,6 @@ func checkScheme(scheme string) error {
 		return fmt.Errorf("nothing is fetched by %s", show(scheme))
 	}
 	return nil
-}
-
-// checkLocalSource takes a path. Launchpad's short form is the one URL without a
-// double slash.
-func checkLocalSource(s, path string) error {
-	if lp, ok := strings.CutPrefix(path, "bzr+lp:"); ok {
-		path = lp
-	} else if strings.Contains(path, "::") {
-		return fmt.Errorf("%s: more than one name", show(s))
-	}
-	return checkBeside(path)
 }
 
 // checkSourceName takes what can name a file in the directory of sources.
