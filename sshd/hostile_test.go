@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
@@ -82,9 +81,7 @@ func TestProvenKeyCountsNotTheOffered(t *testing.T) {
 	dir := t.TempDir()
 	mighty := dir + "/mighty" // its private part stays locked: it can be offered only
 	locked := keygen(t, dir, "other", "-ted25519")
-	if out, err := exec.Command("ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", locked).CombinedOutput(); err != nil {
-		t.Fatalf("ssh-keygen: %v: %s", err, out)
-	}
+	sshKeygen(t, "-q", "-p", "-P", "", "-N", "secret", "-f", locked)
 	writeFile(t, mighty, readFile(t, locked))
 	writeFile(t, mighty+".pub", d.user.public()+"\n")
 

@@ -199,10 +199,7 @@ func TestRSALoginsNeedSHA2(t *testing.T) {
 func keygen(t testing.TB, dir, name string, args ...string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
-	out, err := exec.Command("ssh-keygen", append([]string{"-q", "-N", "", "-f", path}, args...)...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("ssh-keygen: %v: %s", err, out)
-	}
+	sshKeygen(t, append([]string{"-q", "-N", "", "-f", path}, args...)...)
 	return path
 }
 
@@ -239,4 +236,13 @@ func TestStdinEnds(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("reading ended with %v", err)
 	}
+}
+
+func sshKeygen(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("ssh-keygen", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ssh-keygen: %v: %s", err, out)
+	}
+	return string(out)
 }
