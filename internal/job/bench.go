@@ -175,8 +175,8 @@ func (w *logWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Source writes the tar of a job with SourceTar to w.
-func (t *Task) Source(ctx context.Context, w io.Writer) error {
+// CopySource writes the tar of a job with SourceTar to w.
+func (t *Task) CopySource(ctx context.Context, w io.Writer) error {
 	for at := int64(0); ; {
 		c, err := persist[Chunk](ctx, t.bench, OpContent, Chunk{Run: t.Run(), Offset: at})
 		if err != nil || len(c.Data) == 0 {

@@ -98,9 +98,7 @@ func (a Asker) Name() string {
 type Need struct {
 	Base string `json:"pkgbase"`
 	For  string `json:"for,omitempty"` // the dependency that Base is to satisfy
-
-	Modified int64 `json:"modified,omitempty"` // of the source, as Source has it
-	Job      ID    `json:"job,omitempty"`
+	Job  ID     `json:"job,omitempty"`
 }
 
 // Package is one that a job may publish.

@@ -65,7 +65,7 @@ func (h *Hub) report(key string, q job.Report) (job.Reply, error) {
 	switch q.End {
 	case job.EndDone:
 		r.Published, r.Kept = q.Published, false
-		err = h.finish(&r, job.Done, "", "")
+		err = h.finish(&r, job.Done, "", q.Reason)
 	case job.EndFailed:
 		r.Kept = q.Kept
 		err = h.finish(&r, job.Failed, q.Cause, q.Reason)

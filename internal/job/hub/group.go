@@ -85,7 +85,7 @@ func (h *Hub) makeDependency(r *job.Record, n job.Need) (*job.Record, error) {
 	now := time.Now().UTC()
 	dep := &job.Record{
 		ID: job.NewID(now), Group: r.Group, Base: n.Base, Repo: r.Repo, Arch: r.Arch,
-		Source: job.Source{Kind: job.SourceAUR, Modified: n.Modified}, Options: job.Options{Network: r.Options.Network},
+		Source: job.Source{Kind: job.SourceAUR}, Options: job.Options{Network: r.Options.Network},
 		By: r.By, NeededBy: r.ID, Created: now,
 	}
 	if err := h.enqueue(dep, ""); err != nil {

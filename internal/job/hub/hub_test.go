@@ -386,7 +386,7 @@ func TestContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	if err := w.builder("b1").take().Source(t.Context(), &got); err != nil || !bytes.Equal(got.Bytes(), tar) {
+	if err := w.builder("b1").take().CopySource(t.Context(), &got); err != nil || !bytes.Equal(got.Bytes(), tar) {
 		t.Errorf("%d bytes, %v", got.Len(), err)
 	}
 }
