@@ -38,7 +38,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // after the rename there is nothing of that name
-	err = errors.Join(f.Chmod(perm), writeAll(f, data), f.Sync(), f.Close())
+	err = errors.Join(f.Chmod(perm), writeAll(f, data), Sync(f), f.Close())
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -53,7 +53,7 @@ func CreateFile(path string, data []byte, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(writeAll(f, data), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(writeAll(f, data), Sync(f), f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
@@ -64,10 +64,20 @@ func writeAll(f *os.File, data []byte) error {
 	return err
 }
 
+// Sync makes the bytes of f durable, not its name.
+func Sync(f *os.File) error { return do(OpSync, f.Name(), f.Sync) }
+
+// Move renames oldpath to newpath. Of names and bytes only one may be lost in a
+// power cut, so the bytes are synced before; that the move itself is durable
+// takes SyncDir, which a caller that moves many files calls once.
+func Move(oldpath, newpath string) error {
+	return do(OpRename, newpath, func() error { return os.Rename(oldpath, newpath) })
+}
+
 // Rename moves oldpath to newpath and makes the move durable in both
 // directories.
 func Rename(oldpath, newpath string) error {
-	if err := os.Rename(oldpath, newpath); err != nil {
+	if err := Move(oldpath, newpath); err != nil {
 		return err
 	}
 	from, to := filepath.Dir(oldpath), filepath.Dir(newpath)
@@ -84,7 +94,7 @@ func Symlink(target, link string) error {
 	if err := os.Remove(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Symlink(target, aside); err != nil {
+	if err := do(OpSymlink, aside, func() error { return os.Symlink(target, aside) }); err != nil {
 		return err
 	}
 	return Rename(aside, link)
@@ -96,7 +106,7 @@ func SyncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(do(OpSyncDir, dir, d.Sync), d.Close())
 }
 
 // MkdirAll makes dir and its missing parents, durably. Permissions follow

@@ -187,8 +187,8 @@ func (w *Writer) replay(id string, r Receipt) Receipt {
 func (w *Writer) nextGen(repo string) int64 { return w.journals[repo].gen + 1 }
 
 // commit makes what the batch changed the current generations. The journal
-// line is the point of no return: all it names is durable before it, and all
-// that follows from it is done again at start.
+// lines are the point of no return: all they name is durable before them, and
+// all that follows from them is done again at start.
 func (b *batch) commit() error {
 	for dir := range b.pools {
 		if err := durable.SyncDir(dir); err != nil {
@@ -199,10 +199,17 @@ func (b *batch) commit() error {
 	if err != nil {
 		return err
 	}
+	var all []journalLines
 	for repo, records := range b.records {
-		if err := b.w.journals[repo].append(numbered(records, next, b.w.journals[repo], repo)); err != nil {
+		j := b.w.journals[repo]
+		lines, err := j.lines(repo, numbered(records, next, j, repo))
+		if err != nil {
 			return err
 		}
+		all = append(all, lines)
+	}
+	if err := b.w.commitLines(all); err != nil {
+		return err
 	}
 	return b.follow(next)
 }
@@ -275,7 +282,10 @@ func (b *batch) writeGenerations() (map[place]*generation, error) {
 func (b *batch) answer(ctx context.Context) error {
 	for _, o := range b.outcomes {
 		if req := b.tasks[o]; req != nil && o.Error == "" {
-			if err := b.w.work(ctx, req, o); err != nil {
+			err := b.w.work(ctx, req, o)
+			if classOf(err) != "" {
+				o.Class, o.Error = classOf(err), err.Error()
+			} else if err != nil {
 				return err
 			}
 		}
@@ -285,7 +295,7 @@ func (b *batch) answer(ctx context.Context) error {
 		if err := b.w.store.writeOutcome(o); err != nil {
 			return err
 		}
-		if err := b.w.discard(o.Tx); err != nil {
+		if err := b.w.store.discard(o.Tx); err != nil {
 			return err
 		}
 	}

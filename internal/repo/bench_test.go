@@ -21,7 +21,7 @@ func filled(b *testing.B, n int) *testRepo {
 	d := edit(b, emptyDatabase, typical(n))
 	b.StopTimer()
 	g := &generation{db: d}
-	if err := r.w.commitFresh("serene", map[place]*generation{p: g}); err != nil {
+	if err := r.w.commitFresh("serene", map[place]*generation{p: g}, &Record{Actor: Actor{Verb: "start"}}); err != nil {
 		b.Fatal(err)
 	}
 	b.StartTimer()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
 	"maps"
 	"os"
@@ -42,6 +43,7 @@ func (p Problem) String() string {
 const (
 	repairDatabase  = "make the database again from the pool and the journal"
 	repairSignature = "sign again"
+	repairJournal   = "set the journal aside and begin it anew from what is published"
 )
 
 // doctor compares what is published with itself: databases, pool, signatures,
@@ -98,7 +100,7 @@ func (d *doctor) repository(ctx context.Context, spec Spec) error {
 		}
 	})
 	if err != nil {
-		d.report(Problem{Repo: spec.Name, What: err.Error()})
+		d.report(Problem{Repo: spec.Name, What: err.Error(), Repair: repairJournal})
 		listed = nil
 	}
 	for _, arch := range spec.Arches {
@@ -178,7 +180,7 @@ func (d *doctor) compare(p place, db *database, listed map[string]JournalItem) {
 func (d *doctor) packageFile(p place, e *alpm.Entry) {
 	bad := Problem{Repo: p.repo, Arch: p.arch, File: e.FileName}
 	file := filepath.Join(d.s.pool(p.repo), e.FileName)
-	n, sum, err := hashFile(file)
+	n, sum, _, err := digestFile(file)
 	switch {
 	case err != nil:
 		bad.What = err.Error()
@@ -194,17 +196,18 @@ func (d *doctor) packageFile(p place, e *alpm.Entry) {
 	}
 }
 
-func hashFile(file string) (n int64, sum string, err error) {
+// digestFile hashes a file as signatures need it.
+func digestFile(file string) (n int64, sum string, digest hash.Cloner, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return 0, "", err
+		return 0, "", nil, err
 	}
 	defer f.Close()
-	digest := newDigest()
+	digest = newDigest()
 	if n, err = io.Copy(digest, f); err != nil {
-		return 0, "", err
+		return 0, "", nil, err
 	}
-	return n, hex.EncodeToString(digest.Sum(nil)), nil
+	return n, hex.EncodeToString(digest.Sum(nil)), digest, nil
 }
 
 // checkSigned checks the signature beside file.
@@ -220,6 +223,11 @@ func checkSigned(keys openpgp.EntityList, file string) error {
 // journal, signatures that are missing or bad. What it cannot mend it leaves
 // out, and logs.
 func (w *Writer) Repair(problems []Problem) error {
+	if slices.ContainsFunc(problems, func(bad Problem) bool { return bad.Repair == repairJournal }) {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
 	fresh := make(map[string]map[place]*generation)
 	for _, bad := range problems {
 		p := place{bad.Repo, bad.Arch}
@@ -243,7 +251,7 @@ func (w *Writer) Repair(problems []Problem) error {
 		}
 	}
 	for repo, gens := range fresh {
-		if err := w.commitFresh(repo, gens); err != nil {
+		if err := w.commitFresh(repo, gens, &Record{Actor: Actor{Verb: "start"}}); err != nil {
 			return err
 		}
 	}

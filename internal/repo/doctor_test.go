@@ -27,7 +27,7 @@ func TestDoctor(t *testing.T) {
 		{"database damaged", func(r *testRepo) error { return flipByte(r.store.path("repos/serene/x86_64/current/serene.db")) }, "serene", true},
 		{"files damaged", func(r *testRepo) error { return flipByte(r.store.path("repos/serene/x86_64/current/serene.files")) }, "serene", true},
 		{"no current", func(r *testRepo) error { return os.Remove(r.store.path("repos/serene/x86_64/current")) }, "no current generation", true},
-		{"journal damaged", func(r *testRepo) error { return flipByte(r.store.journal("serene")) }, "journal", false},
+		{"journal damaged", func(r *testRepo) error { return flipByte(r.store.journal("serene")) }, "journal", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newTestRepo(t)

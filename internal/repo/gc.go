@@ -56,10 +56,7 @@ func (w *Writer) Garbage(now time.Time, keep Keep) ([]Garbage, error) {
 		}
 		kept := make(map[string][]int64) // generations by architecture
 		for _, arch := range spec.Arches {
-			gens, old, err := w.oldGenerations(place{spec.Name, arch}, now, keep)
-			if err != nil {
-				return nil, err
-			}
+			gens, old := w.oldGenerations(place{spec.Name, arch}, now, keep)
 			kept[arch] = gens
 			all = append(all, old...)
 		}
@@ -102,16 +99,8 @@ func (w *Writer) oldOutcomes(now time.Time) ([]Garbage, error) {
 
 // oldGenerations tells the generations of p that stay from those that go: a
 // generation's time runs from when the next one took its place.
-func (w *Writer) oldGenerations(p place, now time.Time, keep Keep) (stay []int64, old []Garbage, err error) {
-	born := make(map[int64]time.Time)
-	err = eachFile(filepath.Dir(w.store.genDir(p, 0)), func(info fs.FileInfo) {
-		if n, err := strconv.ParseInt(info.Name(), 10, 64); err == nil {
-			born[n] = info.ModTime()
-		}
-	})
-	if err != nil {
-		return nil, nil, err
-	}
+func (w *Writer) oldGenerations(p place, now time.Time, keep Keep) (stay []int64, old []Garbage) {
+	born := w.store.generations(p)
 	gens := slices.Sorted(maps.Keys(born))
 	for i, n := range gens {
 		if n >= w.current[p].gen || i+1 == len(gens) || now.Sub(born[gens[i+1]]) < max(keep.Generations, leastGeneration) {
@@ -121,7 +110,7 @@ func (w *Writer) oldGenerations(p place, now time.Time, keep Keep) (stay []int64
 		dir := filepath.Join("repos", p.repo, p.arch, "gen", strconv.FormatInt(n, 10))
 		old = append(old, Garbage{dir, "replaced at " + born[gens[i+1]].UTC().Format(time.RFC3339), w.size(dir)})
 	}
-	return stay, old, nil
+	return stay, old
 }
 
 func (w *Writer) size(dir string) (n int64) {

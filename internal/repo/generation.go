@@ -67,7 +67,7 @@ func writeFrames(file string, frames [][]byte, at time.Time) error {
 		return err
 	}
 	_, err = f.Write(bytes.Join(frames, nil))
-	err = errors.Join(err, os.Chtimes(file, at, at), f.Sync(), f.Close())
+	err = errors.Join(err, os.Chtimes(file, at, at), durable.Sync(f), f.Close())
 	return noSpace(err)
 }
 
@@ -89,11 +89,13 @@ func readBack(file string, frames [][]byte) error {
 	return nil
 }
 
-// loadGeneration reads generation gen of p whole, checking its signatures.
+// loadGeneration reads generation gen of p whole, checking its signatures. What
+// is good, but signed by a retired key, is returned with errRetiredKey.
 func (w *Writer) loadGeneration(p place, gen int64) (*database, time.Time, error) {
 	dir := w.store.genDir(p, gen)
 	var halves [2][]byte
 	var at time.Time
+	var retired error
 	for _, h := range []half{dbHalf, filesHalf} {
 		file := filepath.Join(dir, p.repo+h.suffix())
 		data, err := os.ReadFile(file)
@@ -106,7 +108,10 @@ func (w *Writer) loadGeneration(p place, gen int64) (*database, time.Time, error
 		}
 		digest := newDigest()
 		digest.Write(data)
-		if err := w.signer.verify(sig, digest); err != nil {
+		switch err := w.verifyOwn(sig, digest); {
+		case err == errRetiredKey:
+			retired = err
+		case err != nil:
 			return nil, at, fmt.Errorf("%s: %w", file, err)
 		}
 		st, err := os.Stat(file)
@@ -116,7 +121,10 @@ func (w *Writer) loadGeneration(p place, gen int64) (*database, time.Time, error
 		halves[h], at = data, st.ModTime()
 	}
 	d, err := parseDatabase(halves[dbHalf], halves[filesHalf], emptyDatabase)
-	return d, at, err
+	if err != nil {
+		return nil, at, err
+	}
+	return d, at, retired
 }
 
 // flip makes g the current generation of p. It is already committed: should it

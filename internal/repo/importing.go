@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"serene/internal/alpm"
 	"serene/internal/durable"
@@ -40,7 +43,38 @@ type ImportReport struct {
 // are done, from one goroutine at a time. An import that was cut off does not
 // read again what it had read.
 func (s *Store) Import(ctx context.Context, dir, repo string, by Actor, progress func(done, total int)) (*ImportReport, error) {
-	files, err := packageFiles(dir)
+	return s.takeIn(ctx, source{dir: dir}, repo, by, progress)
+}
+
+// source is a directory to import from.
+type source struct {
+	dir  string
+	bare bool // what is not a regular file in it is refused
+}
+
+// open opens a file of the source, never waiting for a pipe's other end.
+func (src source) open(file string) (*os.File, fs.FileInfo, error) {
+	flags := os.O_RDONLY | unix.O_NONBLOCK
+	if src.bare {
+		flags |= unix.O_NOFOLLOW
+	}
+	f, err := os.OpenFile(filepath.Join(src.dir, file), flags, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = refuse(ErrContent, "not a regular file")
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, st, nil
+}
+
+func (s *Store) takeIn(ctx context.Context, src source, repo string, by Actor, progress func(done, total int)) (*ImportReport, error) {
+	files, err := packageFiles(src.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +83,7 @@ func (s *Store) Import(ctx context.Context, dir, repo string, by Actor, progress
 		return nil, err
 	}
 	defer tx.Abort()
-	im := &importer{tx: tx, dir: dir, report: new(ImportReport), total: len(files), progress: progress}
+	im := &importer{tx: tx, src: src, report: new(ImportReport), total: len(files), progress: progress}
 	if err := im.openNotes(); err != nil {
 		return nil, err
 	}
@@ -82,7 +116,7 @@ func packageFiles(dir string) ([]string, error) {
 
 type importer struct {
 	tx       *Tx
-	dir      string
+	src      source
 	progress func(done, total int)
 	total    int
 
@@ -104,7 +138,7 @@ type note struct {
 
 // openNotes reads what an earlier import of the same directory has noted.
 func (im *importer) openNotes() error {
-	sum := sha256.Sum256([]byte(im.tx.req.Repo + "\x00" + im.dir))
+	sum := sha256.Sum256([]byte(im.tx.req.Repo + "\x00" + im.src.dir))
 	path := im.tx.store.path("imports", hex.EncodeToString(sum[:8])+".jsonl")
 	if err := durable.MkdirAll(filepath.Dir(path), 0o770); err != nil {
 		return err
@@ -149,22 +183,18 @@ func (im *importer) inspect(ctx context.Context, file string) (*alpm.Package, er
 	if _, err := alpm.ParseFileName(file); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(filepath.Join(im.dir, file))
+	f, st, err := im.src.open(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
 	if n := im.known[file]; n != nil && n.Size == st.Size() && n.Time.Equal(st.ModTime()) {
 		return n.Package, nil
 	}
 	if limit := im.tx.store.opt.MaxPackage; limit > 0 && st.Size() > limit {
 		return nil, refuse(ErrTooLarge, "%d bytes, more than max_package = %d", st.Size(), limit)
 	}
-	p, err := alpm.ReadPackage(f, file, im.tx.store.opt.Limits)
+	p, err := alpm.ReadPackage(bound{ctx, f}, file, im.tx.store.opt.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -240,18 +270,20 @@ func (im *importer) newest() []*alpm.Package {
 // transaction's directory: what is published shares no bytes with a place where
 // others may write.
 func (im *importer) take(file string) error {
-	from, err := filepath.EvalSymlinks(filepath.Join(im.dir, file))
+	f, st, err := im.src.open(file)
 	if err != nil {
 		return err
 	}
-	if err := copyFile(from, filepath.Join(im.tx.dir, file)); err != nil {
+	defer f.Close()
+	to := filepath.Join(im.tx.dir, file)
+	if err := im.tx.store.reserve(im.tx.lock, st.Size()); err != nil {
 		return err
 	}
-	sig, err := os.ReadFile(filepath.Join(im.dir, file+".sig"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err := copyOpen(f, to); err != nil {
+		return err
 	}
-	if err != nil {
+	sig, err := im.signature(file + ".sig")
+	if err != nil || sig == nil {
 		return err
 	}
 	if _, err := parseSignature(sig); err != nil {
@@ -259,4 +291,30 @@ func (im *importer) take(file string) error {
 	}
 	im.tx.signed[file] = true
 	return durable.CreateFile(filepath.Join(im.tx.dir, file+".sig"), sig, 0o660)
+}
+
+// signature reads a signature of the source, nil when there is none.
+func (im *importer) signature(file string) ([]byte, error) {
+	f, _, err := im.src.open(file)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrContent) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSignature+1))
+}
+
+// bound is a reader that ends with ctx.
+type bound struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (b bound) Read(p []byte) (int, error) {
+	if b.ctx.Err() != nil {
+		return 0, context.Cause(b.ctx)
+	}
+	return b.r.Read(p)
 }

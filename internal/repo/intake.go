@@ -15,11 +15,11 @@ const flushEvery = 32 << 20
 
 // intake copies an upload to its file while it is read, within the limits.
 type intake struct {
-	ctx            context.Context
-	src            io.Reader
-	file           *os.File
-	limit, minFree int64
-	n, flushed     int64
+	ctx        context.Context
+	src        io.Reader
+	file       *os.File
+	store      *Store
+	n, flushed int64
 }
 
 func (in *intake) Read(b []byte) (int, error) {
@@ -28,20 +28,20 @@ func (in *intake) Read(b []byte) (int, error) {
 	}
 	n, err := in.src.Read(b)
 	if n > 0 {
-		if werr := in.store(b[:n]); werr != nil {
+		if werr := in.keep(b[:n]); werr != nil {
 			return 0, werr
 		}
 	}
 	return n, err
 }
 
-func (in *intake) store(b []byte) error {
+func (in *intake) keep(b []byte) error {
 	in.n += int64(len(b))
-	if in.limit > 0 && in.n > in.limit {
-		return refuse(ErrTooLarge, "more than max_package = %d bytes", in.limit)
+	if limit := in.store.opt.MaxPackage; limit > 0 && in.n > limit {
+		return refuse(ErrTooLarge, "more than max_package = %d bytes", limit)
 	}
 	if in.n-in.flushed >= flushEvery {
-		if err := in.reserve(0); err != nil {
+		if err := in.store.reserve(in.file, 0); err != nil {
 			return err
 		}
 		// Only a hint: what it cannot do, the fsync at the end does.
@@ -52,17 +52,19 @@ func (in *intake) store(b []byte) error {
 	return noSpace(err)
 }
 
-// reserve refuses when size more bytes would leave less than minFree.
-func (in *intake) reserve(size int64) error {
-	if in.minFree <= 0 {
+// reserve refuses when size more bytes on the file system of f would leave less
+// than the state must keep free.
+func (s *Store) reserve(f *os.File, size int64) error {
+	least := s.opt.MinFree
+	if least <= 0 {
 		return nil
 	}
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(in.file.Fd()), &st); err != nil {
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 		return err
 	}
-	if free := int64(st.Bavail) * st.Bsize; free-size < in.minFree {
-		return refuse(ErrTooLarge, "no space: %d bytes free, min_free = %d must stay", free, in.minFree)
+	if free := int64(st.Bavail) * st.Bsize; free-size < least {
+		return refuse(ErrTooLarge, "no space: %d bytes free, min_free = %d must stay", free, least)
 	}
 	return nil
 }

@@ -32,7 +32,8 @@ type Record struct {
 	Remove   []JournalItem   `json:"remove,omitempty"` // what left, and was not replaced
 	Hold     map[string]Hold `json:"hold,omitempty"`
 	Unhold   []string        `json:"unhold,omitempty"`
-	More     bool            `json:"more,omitempty"` // further lines of Gen follow; only all of them count
+	More     bool            `json:"more,omitempty"`  // further lines of Gen follow; only all of them count
+	Aside    string          `json:"aside,omitempty"` // file of the damaged journal that this one takes the place of
 	Prev     string          `json:"prev"`
 }
 
@@ -68,6 +69,9 @@ func (s *Store) History(repo string, each func(*Record)) error {
 	_, err := openJournal(s.journal(repo), each)
 	return err
 }
+
+// errDamaged is a journal that is not as it was written.
+var errDamaged = errors.New("damaged")
 
 // maxLine bounds a journal line: a bulk import names every package in one.
 const maxLine = 256 << 20
@@ -105,10 +109,10 @@ func (j *journal) read(r io.Reader, each func(*Record)) error {
 		}
 		rec := new(Record)
 		if err := json.Unmarshal(line, rec); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			return fmt.Errorf("%w: line %d: %w", errDamaged, n, err)
 		}
 		if rec.Prev != prev {
-			return fmt.Errorf("line %d does not follow from the line before it", n)
+			return fmt.Errorf("%w: line %d does not follow from the line before it", errDamaged, n)
 		}
 		prev, pos = hashLine(line), pos+int64(len(line))
 		if open = append(open, rec); rec.More {
@@ -135,7 +139,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 		case err != bufio.ErrBufferFull:
 			return nil, err
 		case len(line) > maxLine:
-			return nil, errors.New("a line is too long")
+			return nil, fmt.Errorf("%w: a line is too long", errDamaged)
 		}
 	}
 }
@@ -151,43 +155,47 @@ func (j *journal) stamp() time.Time {
 	return now
 }
 
-// append commits records of one generation, in one write.
-func (j *journal) append(records []*Record) error {
+// notBefore has the next generation come after gen, made at the time at.
+func (j *journal) notBefore(gen int64, at time.Time) {
+	if j.gen = max(j.gen, gen); at.After(j.modified) {
+		j.modified = at
+	}
+}
+
+// lines is what commits records of one generation.
+func (j *journal) lines(repo string, records []*Record) (journalLines, error) {
 	var buf bytes.Buffer
 	prev := j.prev
 	for i, rec := range records {
 		rec.Prev, rec.More = prev, i+1 < len(records)
 		line, err := json.Marshal(rec)
 		if err != nil {
-			return err
+			return journalLines{}, err
 		}
 		line = append(line, '\n')
 		buf.Write(line)
 		prev = hashLine(line)
 	}
-	if err := j.write(buf.Bytes()); err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
 	last := records[len(records)-1]
-	j.gen, j.modified, j.prev, j.end = last.Gen, last.Modified, prev, j.end+int64(buf.Len())
-	return nil
+	after := &journal{path: j.path, gen: last.Gen, modified: last.Modified, prev: prev, end: j.end + int64(buf.Len())}
+	return journalLines{Repo: repo, At: j.end, Lines: buf.String(), after: after}, nil
 }
 
-// write puts data behind the last committed line, over whatever an earlier
-// write that failed may have left there.
-func (j *journal) write(data []byte) error {
+// write puts data at the offset at, behind the last committed line and over
+// whatever an earlier write that failed may have left there.
+func (j *journal) write(at int64, data []byte) error {
 	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE, 0o660)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := f.Truncate(j.end); err != nil {
+	if err := f.Truncate(at); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt(data, j.end); err != nil {
+	if _, err := f.WriteAt(data, at); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil || j.end > 0 {
+	if err := durable.Sync(f); err != nil || at > 0 {
 		return err
 	}
 	return durable.SyncDir(filepath.Dir(j.path))

@@ -56,6 +56,9 @@ type Outcome struct {
 	Stage    string    `json:"stage,omitempty"`    // token of the staged set that was made
 	Garbage  []Garbage `json:"garbage,omitempty"`  // what a collection removed
 	Problems []Problem `json:"problems,omitempty"` // what a repair found
+	Resigned *Resigned `json:"resigned,omitempty"` // what was signed again
+
+	Import *ImportReport `json:"import,omitempty"` // of a dropped directory
 }
 
 // Err returns nil when the transaction was done, else its reason with its

@@ -100,7 +100,7 @@ func (w *Writer) digest(file string, e *alpm.Entry) (hash.Cloner, error) {
 	if sum := hex.EncodeToString(digest.Sum(nil)); sum != e.SHA256 || n != e.CSize {
 		return nil, refuse(ErrContent, "%s: sha256 is %s, not %s", e.FileName, sum, e.SHA256)
 	}
-	return digest, f.Sync()
+	return digest, durable.Sync(f)
 }
 
 // signatureFor returns the signature to publish with file: the one beside it
@@ -114,8 +114,12 @@ func (w *Writer) signatureFor(file string, digest hash.Cloner) (sig []byte, warn
 	if err != nil {
 		return nil, nil, err
 	}
-	if w.signer.verify(brought, digest) == nil {
+	switch w.verifyOwn(brought, digest) {
+	case nil:
 		return brought, nil, nil
+	case errRetiredKey:
+		sig, err = w.signer.sign(digest)
+		return sig, nil, err
 	}
 	keys, listed, err := w.store.uploaders()
 	if err != nil {
@@ -158,14 +162,18 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer src.Close()
+	return copyOpen(src, to)
+}
+
+func copyOpen(src *os.File, to string) error {
 	aside, err := os.CreateTemp(filepath.Dir(to), ".aside-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(aside.Name())
 	_, err = io.Copy(aside, src)
-	if err := errors.Join(err, aside.Chmod(0o660), aside.Sync(), aside.Close()); err != nil {
+	if err := errors.Join(err, aside.Chmod(0o660), durable.Sync(aside), aside.Close()); err != nil {
 		return noSpace(err)
 	}
-	return os.Rename(aside.Name(), to)
+	return durable.Move(aside.Name(), to)
 }

@@ -3,16 +3,13 @@ package repo
 import (
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
-	"sync"
+	"strconv"
 	"time"
 
-	"serene/internal/alpm"
 	"serene/internal/durable"
 )
 
@@ -22,7 +19,10 @@ func (w *Writer) open() error {
 	w.journals = make(map[string]*journal)
 	w.current = make(map[place]*generation)
 	w.replayed = make(map[string]map[string][]Receipt)
-	if err := w.publishKey(); err != nil {
+	if err := w.publishKeys(); err != nil {
+		return err
+	}
+	if err := w.completeCommit(); err != nil {
 		return err
 	}
 	if err := w.sweepInbox(); err != nil {
@@ -41,16 +41,6 @@ func (w *Writer) open() error {
 	return nil
 }
 
-// publishKey leaves the public key where those read it that may not see the
-// secret one.
-func (w *Writer) publishKey() error {
-	key, err := w.signer.PublicKey()
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(w.store.publicKeyFile(), key, 0o664)
-}
-
 // sweepInbox removes what discard was removing.
 func (w *Writer) sweepInbox() error {
 	left, err := filepath.Glob(w.store.path("inbox", ".done-*"))
@@ -60,36 +50,106 @@ func (w *Writer) sweepInbox() error {
 	return err
 }
 
+// past is what a journal says of its repository.
+type past struct {
+	journal *journal
+	last    map[string]int64 // by architecture: its last generation
+	holds   map[string]Hold
+	aside   string // file a damaged journal was moved to, "" when it was whole
+}
+
 func (w *Writer) openRepo(spec Spec, waiting []string) error {
 	if err := durable.MkdirAll(w.store.pool(spec.Name), 0o770); err != nil {
 		return err
 	}
-	last := make(map[string]int64) // by architecture: its last generation
-	holds := make(map[string]Hold)
-	j, err := openJournal(w.store.journal(spec.Name), func(rec *Record) {
-		rec.applyTo(holds)
-		for _, arch := range rec.Arches {
-			last[arch] = rec.Gen
-		}
-		if slices.Contains(waiting, rec.Tx) {
-			w.remember(spec.Name, rec)
-		}
-	})
+	past, err := w.readPast(spec, waiting)
 	if err != nil {
 		return err
 	}
-	w.journals[spec.Name] = j
-	if err := w.store.writeHolds(spec.Name, holds); err != nil {
+	w.journals[spec.Name] = past.journal
+	if err := w.store.writeHolds(spec.Name, past.holds); err != nil {
 		return err
 	}
 	fresh := make(map[place]*generation)
 	for _, arch := range spec.Arches {
 		p := place{spec.Name, arch}
-		if err := w.openPlace(p, last[arch], fresh); err != nil {
+		if err := w.openPlace(p, past.last[arch], fresh); err != nil {
 			return err
 		}
 	}
-	return w.commitFresh(spec.Name, fresh)
+	rec := &Record{Actor: Actor{Verb: "start"}, Aside: past.aside}
+	if past.last == nil {
+		rec.Hold = past.holds
+	}
+	return w.commitFresh(spec.Name, fresh, rec)
+}
+
+// readPast reads the journal of spec. One that is damaged is set aside, and
+// begun anew as where there is none: from what is published, and held.
+func (w *Writer) readPast(spec Spec, waiting []string) (*past, error) {
+	was := &past{last: make(map[string]int64), holds: make(map[string]Hold)}
+	var replayed []*Record
+	j, err := openJournal(w.store.journal(spec.Name), func(rec *Record) {
+		rec.applyTo(was.holds)
+		for _, arch := range rec.Arches {
+			was.last[arch] = rec.Gen
+		}
+		if slices.Contains(waiting, rec.Tx) {
+			replayed = append(replayed, rec)
+		}
+	})
+	switch {
+	case errors.Is(err, errDamaged):
+		return w.beginAnew(spec, err)
+	case err != nil:
+		return nil, err
+	case j.end == 0:
+		return w.beginAnew(spec, nil)
+	}
+	for _, rec := range replayed {
+		w.remember(spec.Name, rec)
+	}
+	was.journal = j
+	return was, nil
+}
+
+// beginAnew is the past of a repository whose journal is damaged, or is not
+// there. Generations go on from the highest there is, because clients and
+// caches know what those before it are.
+func (w *Writer) beginAnew(spec Spec, damage error) (*past, error) {
+	path := w.store.journal(spec.Name)
+	was := new(past)
+	if damage != nil {
+		was.aside = filepath.Base(path) + ".broken-" + newID(time.Now())
+		w.log.Error("JOURNAL DAMAGED: set aside, begun anew from what is published", "repo", spec.Name, "file", was.aside, "err", damage)
+		if err := durable.Rename(path, filepath.Join(filepath.Dir(path), was.aside)); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if was.holds, err = w.store.Holds(spec.Name); err != nil {
+		w.log.Error("holds lost", "repo", spec.Name, "err", err)
+		was.holds = make(map[string]Hold)
+	}
+	was.journal = &journal{path: path}
+	for _, arch := range spec.Arches {
+		for n, made := range w.store.generations(place{spec.Name, arch}) {
+			was.journal.notBefore(n, made)
+		}
+	}
+	return was, nil
+}
+
+// generations lists the generations of p that are there, and when they were
+// made.
+func (s *Store) generations(p place) map[int64]time.Time {
+	made := make(map[int64]time.Time)
+	eachFile(filepath.Dir(s.genDir(p, 0)), func(info fs.FileInfo) {
+		if n, err := strconv.ParseInt(info.Name(), 10, 64); err == nil {
+			made[n] = info.ModTime()
+		}
+	})
+	return made
 }
 
 // remember keeps the receipts of a transaction that was committed but not
@@ -109,9 +169,11 @@ func (w *Writer) remember(repo string, rec *Record) {
 	note(Published, rec.Add)
 }
 
-// openPlace loads generation gen of p, which the journal names as its last,
-// and points current at it. Where that generation cannot be had, or there is
-// none, it enters what is to be the next one into fresh.
+// openPlace loads generation gen of p, which the journal names as its last, and
+// points current at it. Without a journal gen is 0, and what current points at
+// counts, or else the highest generation. Where that generation cannot be had,
+// is signed by a key of before, or there is none, openPlace enters what is to
+// be the next one into fresh.
 func (w *Writer) openPlace(p place, gen int64, fresh map[place]*generation) error {
 	if err := durable.MkdirAll(filepath.Join(w.store.archDir(p), "gen"), 0o770); err != nil {
 		return err
@@ -123,15 +185,21 @@ func (w *Writer) openPlace(p place, gen int64, fresh map[place]*generation) erro
 	if err != nil || pointed > gen {
 		w.log.Warn("the journal does not know the current generation", "repo", p.repo, "arch", p.arch, "gen", pointed, "err", err)
 	}
-	if gen == 0 && pointed == 0 {
+	found := gen
+	if gen == 0 || pointed > gen {
+		found = w.store.published(p, pointed)
+	}
+	if found == 0 {
 		fresh[p] = &generation{db: emptyDatabase}
 		return nil
 	}
-	db, at, err := w.loadGeneration(p, max(gen, pointed))
+	db, at, err := w.loadGeneration(p, found)
+	w.journals[p.repo].notBefore(found, at)
 	switch {
-	case err == nil && pointed > gen: // the journal was lost: begin it anew
-		j := w.journals[p.repo]
-		j.gen, j.modified = max(j.gen, pointed), at
+	case errors.Is(err, errRetiredKey):
+		w.log.Info("signing the databases again: their key is retired", "repo", p.repo, "arch", p.arch, "gen", found)
+		fresh[p] = &generation{db: db}
+	case err == nil && found != gen: // the journal is not that of this directory
 		fresh[p] = &generation{db: db}
 	case err == nil:
 		g := &generation{gen: gen, at: at, db: db}
@@ -139,13 +207,26 @@ func (w *Writer) openPlace(p place, gen int64, fresh map[place]*generation) erro
 			return w.reflip(p, g)
 		}
 	default:
-		w.log.Error("rebuilding the database from the pool and the journal", "repo", p.repo, "arch", p.arch, "gen", gen, "err", err)
+		w.log.Error("rebuilding the database from the pool and the journal", "repo", p.repo, "arch", p.arch, "gen", found, "err", err)
 		if db, err = w.rebuild(p); err != nil {
 			return err
 		}
 		fresh[p] = &generation{db: db}
 	}
 	return nil
+}
+
+// published is the generation of p that clients see, as far as the directory
+// tells: the one pointed at, or else the highest; 0 when there is none.
+func (s *Store) published(p place, pointed int64) int64 {
+	all := s.generations(p)
+	if _, ok := all[pointed]; ok {
+		return pointed
+	}
+	for n := range all {
+		pointed = max(pointed, n)
+	}
+	return pointed
 }
 
 // reflip does again what a crash cut off after the commit.
@@ -158,22 +239,38 @@ func (w *Writer) reflip(p place, g *generation) error {
 	return w.flip(p, g)
 }
 
-// commitFresh writes and commits the generations that openPlace asked for.
-func (w *Writer) commitFresh(repo string, fresh map[place]*generation) error {
+// commitFresh writes and commits generations that were not made by a
+// transaction. The record names everything in them, so that a journal may begin
+// with it.
+func (w *Writer) commitFresh(repo string, fresh map[place]*generation, rec *Record) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	rec := &Record{Time: time.Now().UTC(), Tx: newID(time.Now()), Actor: Actor{Verb: "start"}}
 	for p, g := range fresh {
-		g.gen, g.at = w.nextGen(repo), w.journals[repo].stamp()
-		if err := w.writeGeneration(p, g.gen, g.db, g.at); err != nil {
-			return err
-		}
 		for e := range (&View{db: g.db}).Entries() {
 			rec.Add = append(rec.Add, itemOf(p, e))
 		}
 	}
-	if err := w.journals[repo].append(numbered([]*Record{rec}, fresh, w.journals[repo], repo)); err != nil {
+	return w.commitAside(repo, fresh, rec)
+}
+
+// commitAside is commitFresh for generations whose content the journal knows.
+func (w *Writer) commitAside(repo string, fresh map[place]*generation, rec *Record) error {
+	j := w.journals[repo]
+	if rec.Time = time.Now().UTC(); rec.Tx == "" {
+		rec.Tx = newID(rec.Time)
+	}
+	for p, g := range fresh {
+		g.gen, g.at = w.nextGen(repo), j.stamp()
+		if err := w.writeGeneration(p, g.gen, g.db, g.at); err != nil {
+			return err
+		}
+	}
+	lines, err := j.lines(repo, numbered([]*Record{rec}, fresh, j, repo))
+	if err != nil {
+		return err
+	}
+	if err := w.commitLines([]journalLines{lines}); err != nil {
 		return err
 	}
 	for p, g := range fresh {
@@ -182,63 +279,4 @@ func (w *Writer) commitFresh(repo string, fresh map[place]*generation) error {
 		}
 	}
 	return nil
-}
-
-// rebuild makes the database of p again out of the packages the journal says
-// are in it. A package that is not whole any more is left out, and said.
-func (w *Writer) rebuild(p place) (*database, error) {
-	items := make(map[string]JournalItem)
-	if _, err := openJournal(w.store.journal(p.repo), func(rec *Record) { replayInto(items, rec, p.arch) }); err != nil {
-		return nil, err
-	}
-	var mu sync.Mutex // guards all
-	var all []addition
-	err := parallel(slices.Collect(maps.Values(items)), runtime.GOMAXPROCS(0), func(it JournalItem) error {
-		a, err := w.store.reread(p.repo, it)
-		if err != nil {
-			w.log.Error("package lost", "repo", p.repo, "arch", p.arch, "pkg", it.File, "err", err)
-			return nil
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		all = append(all, a)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return emptyDatabase.edit(all, nil)
-}
-
-func replayInto(items map[string]JournalItem, rec *Record, arch string) {
-	if rec.Verb == "start" && slices.Contains(rec.Arches, arch) {
-		clear(items) // it names everything
-	}
-	for _, it := range rec.Remove {
-		if it.In == arch {
-			delete(items, it.Name)
-		}
-	}
-	for _, it := range rec.Add {
-		if it.In == arch {
-			items[it.Name] = it
-		}
-	}
-}
-
-// reread reads a package of the pool whole.
-func (s *Store) reread(repo string, it JournalItem) (addition, error) {
-	f, err := open(filepath.Join(s.pool(repo), it.File))
-	if err != nil {
-		return addition{}, err
-	}
-	defer f.Close()
-	pkg, err := alpm.ReadPackage(f, it.File, s.opt.Limits)
-	if err != nil {
-		return addition{}, err
-	}
-	if !strings.EqualFold(pkg.SHA256, it.SHA256) {
-		return addition{}, refuse(ErrContent, "sha256 is %s, not %s", pkg.SHA256, it.SHA256)
-	}
-	return addition{pkg.Entry(), alpm.AppendFiles(nil, pkg.Files)}, nil
 }

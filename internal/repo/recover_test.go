@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A crash between the commit and any of what follows from it is made good at
@@ -180,6 +181,89 @@ func TestRebuild(t *testing.T) {
 			r.open()
 			r.want("serene", "x86_64", "bar 1-1", "baz 1-1", "foo 1-2")
 		})
+	}
+}
+
+// A journal damaged in its middle is set aside and said; what is published and
+// held stays, numbers and times go on, and the new chain is whole.
+func TestJournalSetAside(t *testing.T) {
+	r := newTestRepo(t)
+	r.push(build("foo", "1-1"))
+	r.ask(TxOptions{}, func(tx *Tx) { tx.Hold("breaks", "bar") })
+	r.push(build("foo", "1-2"))
+	before, _ := r.store.View("serene", "x86_64")
+	journal := r.store.journal("serene")
+	if err := flipByte(journal); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	r.want("serene", "x86_64", "foo 1-2")
+	after, _ := r.store.View("serene", "x86_64")
+	if after.Gen <= before.Gen || !after.Time.After(before.Time) {
+		t.Errorf("generation %d of %v after %d of %v", after.Gen, after.Time, before.Gen, before.Time)
+	}
+	aside, err := filepath.Glob(journal + ".broken-*")
+	if len(aside) != 1 || err != nil {
+		t.Fatalf("set aside: %v, %v", aside, err)
+	}
+	var first *Record
+	if err := r.store.History("serene", func(rec *Record) {
+		if first == nil {
+			first = rec
+		}
+	}); err != nil || first.Aside != filepath.Base(aside[0]) || first.Verb != "start" {
+		t.Errorf("history begins with %+v, %v", first, err)
+	}
+	r.wantSound()
+	for range 2 {
+		if o := r.push(build("bar", "1-1")); o.Class != "conflict" {
+			t.Errorf("the hold is lost: %+v", o)
+		}
+		r.open()
+	}
+	wantLines(t, r.push(build("foo", "1-3")), "published serene/x86_64 foo 1-3 gen 5")
+}
+
+// With neither journal nor database the pool is what is left.
+func TestOnlyThePoolIsLeft(t *testing.T) {
+	r := newTestRepo(t)
+	r.push(build("foo", "1-1"), build("bar", "1:1-1"))
+	r.push(build("foo", "1-2"))
+	for _, path := range []string{r.store.journal("serene"), r.store.path("repos/serene/x86_64/current")} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, gen := range []string{"1", "2", "3"} {
+		if err := flipByte(r.store.path("repos/serene/x86_64/gen", gen, "serene.db")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.open()
+	r.want("serene", "x86_64", "bar 1:1-1", "foo 1-2")
+	wantLines(t, r.push(build("baz", "1-1")), "published serene/x86_64 baz 1-1 gen 5")
+	r.wantSound()
+}
+
+// The clock is set back by an hour between two changes: clients see time go on.
+func TestClockSteppedBack(t *testing.T) {
+	r := newTestRepo(t)
+	r.push(build("foo", "1-1"))
+	r.w.journals["serene"].modified = time.Now().Add(time.Hour)
+	ahead := r.push(build("foo", "1-2"))
+	for i, version := range []string{"1-3", "1-4"} {
+		was, _ := r.store.View("serene", "x86_64")
+		if i > 0 {
+			r.open()
+		}
+		r.push(build("foo", version))
+		is, _ := r.store.View("serene", "x86_64")
+		if is.Time.Sub(was.Time) < time.Second || is.Time.Before(time.Now().Add(59*time.Minute)) {
+			t.Errorf("%v, then %v; outcome %+v", was.Time, is.Time, ahead)
+		}
+	}
+	if old, err := r.w.Garbage(time.Now(), Keep{}); err != nil || len(old) != 0 {
+		t.Errorf("garbage of the future: %v, %v", old, err)
 	}
 }
 

@@ -11,6 +11,7 @@
 //
 //	staging/<tx>/       being uploaded; swept when its process is gone
 //	inbox/<tx>/         tx.json and package files: complete, fsynced
+//	inbox/<name>/       package files alone: dropped by another tool
 //	repos/R/pool/       packages and signatures, immutable once named
 //	repos/R/ARCH/gen/N/ R.db R.db.sig R.files R.files.sig, immutable
 //	repos/R/ARCH/current -> gen/N
@@ -20,6 +21,13 @@
 // A change is committed when its journal line is on disk. Everything it names
 // is on disk before that; flipping current and writing the outcome follow
 // from it and are done again at start where a crash cut them off.
+//
+// Other tools may drop a directory of packages, and their .sig files, into
+// inbox/: made elsewhere on the same file system and renamed in whole, under a
+// name of letters, digits and "._+-" that begins with none of those last. It is
+// for the default repository, or, as REPO:NAME, for REPO. Adopt imports it as
+// Import does: what passes is one transaction, what does not is left out, and
+// done/<name>.json says which and why. The directory is consumed.
 //
 // It never talks to the network and never decides who may do what.
 package repo

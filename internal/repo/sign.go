@@ -31,6 +31,10 @@ const maxSignature = 16 << 10
 type Signer struct {
 	entity *openpgp.Entity
 	key    openpgp.Key // the primary or sub key that signs
+
+	path       string // of the secret key
+	passphrase []byte
+	next       *Signer // announced to follow this one; nil when there is none
 }
 
 // pgpConfig: no salt notation, so that the same bytes signed twice in a second
@@ -46,7 +50,8 @@ func pgpConfig() *packet.Config {
 
 // LoadOrCreateSigner reads the armored secret key at path, or makes an EdDSA
 // one for uid ("Name <mail>" or a bare name) when there is none. passphrase
-// unlocks the key, nil when it has none.
+// unlocks the key, nil when it has none. Where the key that is to follow lies
+// beside it (signing-next.asc beside signing.asc), that is read, too.
 func LoadOrCreateSigner(path string, passphrase []byte, uid string) (s *Signer, created bool, err error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +65,22 @@ func LoadOrCreateSigner(path string, passphrase []byte, uid string) (s *Signer, 
 	if err != nil {
 		return nil, created, fmt.Errorf("signing key %s: %w", path, err)
 	}
+	s.path, s.passphrase = path, passphrase
+	if s.next, err = loadNext(path, passphrase); err != nil {
+		return nil, created, fmt.Errorf("next signing key: %w", err)
+	}
 	return s, created, nil
+}
+
+func loadNext(path string, passphrase []byte) (*Signer, error) {
+	data, err := os.ReadFile(nextPath(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseSigner(data, passphrase)
 }
 
 func createKey(path string, passphrase []byte, uid string) ([]byte, error) {
@@ -217,31 +237,4 @@ func parseSignature(data []byte) (*packet.Signature, error) {
 		return nil, refuse(ErrContent, "signature does not name its key")
 	}
 	return sig, nil
-}
-
-// uploaders reads keys/uploaders/: the keys whose package signatures are kept.
-// ok is false when there is no such directory.
-func (s *Store) uploaders() (keys openpgp.EntityList, ok bool, err error) {
-	files, err := os.ReadDir(s.path("keys", "uploaders"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	for _, f := range files {
-		data, err := os.ReadFile(s.path("keys", "uploaders", f.Name()))
-		if err != nil {
-			return nil, true, err
-		}
-		list, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(data))
-		if err != nil {
-			list, err = openpgp.ReadKeyRing(bytes.NewReader(data))
-		}
-		if err != nil {
-			return nil, true, fmt.Errorf("keys/uploaders/%s: %w", f.Name(), err)
-		}
-		keys = append(keys, list...)
-	}
-	return keys, true, nil
 }

@@ -30,6 +30,8 @@ func (w *Writer) work(ctx context.Context, req *request, out *Outcome) (err erro
 		out.Garbage, err = w.Garbage(time.Now(), req.Collect.Keep)
 	case req.Collect != nil:
 		out.Garbage, err = w.Collect(time.Now(), req.Collect.Keep)
+	case req.Resign != nil:
+		out.Resigned, err = w.resign(req)
 	case req.Repair:
 		if out.Problems, err = w.store.Doctor(ctx); err == nil {
 			err = w.Repair(out.Problems)

@@ -51,6 +51,7 @@ type request struct {
 	Unhold    []string        `json:"unhold,omitempty"`
 	Collect   *collection     `json:"collect,omitempty"`
 	Repair    bool            `json:"repair,omitempty"`
+	Resign    *resigning      `json:"resign,omitempty"`
 	Stage     bool            `json:"stage,omitempty"`
 	Publish   string          `json:"publish,omitempty"`
 	Drop      string          `json:"drop,omitempty"`
@@ -64,7 +65,7 @@ type request struct {
 func (req *request) empty() bool {
 	return len(req.Packages)+len(req.Remove)+len(req.Unhold) == 0 &&
 		req.Promote == nil && req.Rollback == nil && req.Hold == nil &&
-		req.Collect == nil && !req.Repair && req.Publish == "" && req.Drop == ""
+		req.Collect == nil && !req.Repair && req.Resign == nil && req.Publish == "" && req.Drop == ""
 }
 
 const requestFile = "tx.json"
@@ -146,15 +147,15 @@ func (t *Tx) receive(ctx context.Context, file string, size int64, r io.Reader) 
 		return nil, err
 	}
 	defer f.Close()
-	sink := &intake{ctx: ctx, src: r, file: f, limit: t.store.opt.MaxPackage, minFree: t.store.opt.MinFree}
-	if err := sink.reserve(max(size, 0)); err != nil {
+	sink := &intake{ctx: ctx, src: r, file: f, store: t.store}
+	if err := t.store.reserve(f, max(size, 0)); err != nil {
 		return nil, err
 	}
 	p, err := alpm.ReadPackage(sink, file, t.store.opt.Limits)
 	if err != nil {
 		return nil, err
 	}
-	return p, f.Sync()
+	return p, durable.Sync(f)
 }
 
 // AddSignature takes the detached signature called file (PACKAGE.sig), before

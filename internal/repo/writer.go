@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ProtonMail/go-crypto/openpgp"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +23,7 @@ type Writer struct {
 	log    *slog.Logger
 	lock   *os.File
 
+	retired  openpgp.EntityList  // keys that signed before
 	journals map[string]*journal // by repository
 	current  map[place]*generation
 	replayed map[string]map[string][]Receipt // by transaction and repository: committed before a crash, not yet answered
@@ -117,11 +119,11 @@ func (w *Writer) pending() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") || !w.store.submitted(e.Name()) {
 			continue
 		}
 		if _, err := w.store.Outcome(e.Name()); err == nil {
-			if err := w.discard(e.Name()); err != nil {
+			if err := w.store.discard(e.Name()); err != nil {
 				return nil, err
 			}
 			continue
@@ -129,14 +131,4 @@ func (w *Writer) pending() ([]string, error) {
 		ids = append(ids, e.Name())
 	}
 	return ids, nil
-}
-
-// discard takes a transaction out of the inbox: aside first, so that one half
-// removed is never taken for a whole one.
-func (w *Writer) discard(tx string) error {
-	aside := w.store.path("inbox", ".done-"+tx)
-	if err := os.Rename(w.store.path("inbox", tx), aside); err != nil {
-		return err
-	}
-	return os.RemoveAll(aside)
 }
