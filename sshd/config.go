@@ -13,7 +13,7 @@ import (
 
 // A Handler runs one session and returns its exit status, 0 to 255; anything
 // else is sent as 7, as is a panic. ctx ends when the client goes away or the
-// session has to stop. When Handler returns, the streams are closed: nothing
+// session has to stop; context.Cause says why. When Handler returns, the streams are closed: nothing
 // it started may use them afterwards.
 type Handler func(ctx context.Context, s *Session) int
 

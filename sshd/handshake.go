@@ -39,7 +39,7 @@ func (s *Server) newGlider() (*glider.Server, error) {
 			return s.serverConfig(clientOf(ctx), algorithms)
 		},
 		ConnectionFailedCallback: func(conn net.Conn, err error) {
-			s.cfg.Log.Info("connection ended before a key was accepted", "remote", conn.RemoteAddr().String(), "err", err)
+			s.cfg.Log.Info("connection ended before a key was accepted", "remote", conn.RemoteAddr().String(), "err", abridged(err.Error()))
 		},
 		ChannelHandlers: map[string]glider.ChannelHandler{
 			"session": serveChannel,
@@ -141,7 +141,7 @@ func (c *client) proven(user string, key gossh.PublicKey) (*gossh.Permissions, e
 	}
 	c.authenticated(user, key)
 	c.srv.cfg.Log.Info("key accepted", "key", id.Fingerprint, "comment", id.Comment, "line", id.Line,
-		"user", user, "remote", c.RemoteAddr().String())
+		"user", abridged(user), "remote", c.RemoteAddr().String())
 	return &gossh.Permissions{ExtraData: map[any]any{clientKey{}: c}}, nil
 }
 

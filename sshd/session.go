@@ -146,7 +146,7 @@ func (s *session) start(ctx context.Context, handler Handler, values *Session) {
 			errs.close()
 			s.exit(status)
 			s.client.srv.cfg.Log.Info("session ended", "key", s.id.Fingerprint, "remote", s.remote.String(),
-				"command", abridged(values.Command), "subsystem", values.Subsystem, "status", status, "took", time.Since(began))
+				"command", abridged(values.Command), "subsystem", abridged(values.Subsystem), "status", status, "took", time.Since(began))
 		}()
 		status = s.run(ctx, handler, values)
 	}()
@@ -181,11 +181,11 @@ func (s *session) exit(status int) {
 	_ = s.channel.Close()
 }
 
-// abridged shortens a command for the log.
-func abridged(command string) string {
+// abridged shortens for the log what a client may make as long as a packet.
+func abridged(text string) string {
 	const most = 200
-	if len(command) > most {
-		return command[:most] + "…"
+	if len(text) > most {
+		return text[:most] + "…"
 	}
-	return command
+	return text
 }
