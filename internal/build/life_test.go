@@ -155,13 +155,16 @@ func TestSrcInfoFails(t *testing.T) {
 func TestVersionControlAndCache(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	const volume = "serene-test-sources"
+	sources, compiler := CacheVolume("sources", "foo@test+"), CacheVolume("ccache", "foo@test+")
 	t.Cleanup(func() {
-		if err := b.docker.api.VolumeRemove(context.WithoutCancel(t.Context()), volume, true); err != nil {
-			t.Error(err)
+		for _, volume := range []string{sources, compiler} {
+			if err := b.docker.api.VolumeRemove(context.WithoutCancel(t.Context()), volume, true); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	text := `
+build() { touch "$CCACHE_DIR/mine" && [[ $PATH = */ccache/* ]]; }
 [[ -d /srcdest/clone ]] && echo "cached" || {
 	git init -q /srcdest/origin && cd /srcdest/origin
 	git -c user.name=x -c user.email=x commit -q --allow-empty -m first && git tag v3 && cd "$OLDPWD"
@@ -172,7 +175,8 @@ pkgver() { git -C clone describe --tags | tr -d v; }
 `
 	for _, round := range []string{"first", "second"} {
 		r := recipe(t, text)
-		r.Network, r.Sources, r.SourceCache = NetworkNone, []string{"clone::git+file:///srcdest/origin"}, volume
+		r.Network, r.Sources = NetworkNone, []string{"clone::git+file:///srcdest/origin"}
+		r.SourceCache, r.CompilerCache = sources, compiler
 		result, log, err := b.run(t, r)
 		if err != nil {
 			t.Fatal(err)

@@ -64,6 +64,9 @@ func (l *Log) Write(p []byte) (int, error) {
 	if l.closed {
 		return 0, os.ErrClosed
 	}
+	if l.written < l.head {
+		defer l.wake()
+	}
 	for n := 0; n < len(p); {
 		at, room := l.place()
 		part := p[n:min(int64(len(p)), int64(n)+room)]
@@ -74,7 +77,6 @@ func (l *Log) Write(p []byte) (int, error) {
 			return n, fmt.Errorf("write log: %w", err)
 		}
 	}
-	l.wake()
 	return len(p), nil
 }
 
@@ -171,6 +173,6 @@ func (l *Log) sendTail() {
 	l.send(&start, l.head+over%l.tail)
 }
 
-// SHA256 is the digest, in lower hex, of all that was handed on. It is to be
-// asked after Close.
+// SHA256 is the digest, in lower hex, of all that was handed on. It may be asked
+// once Close has returned nil.
 func (l *Log) SHA256() string { return hex.EncodeToString(l.sum.Sum(nil)) }

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -56,9 +57,9 @@ func (b *run) enter(phase, format string, args ...any) error {
 
 // exec runs a script with arguments.
 func (b *run) exec(ctx context.Context, user, script string, args ...string) (int, error) {
-	step := Step{User: user, Dir: "/", Env: b.env(), Cmd: append([]string{"bash", "-c", script, "serene"}, args...)}
+	step := Step{User: user, Dir: "/", Env: messageEnv, Cmd: append([]string{"bash", "-c", script, "serene"}, args...)}
 	if user == "build" {
-		step.Dir = startDir
+		step.Dir, step.Env = startDir, b.env()
 		step.Cmd[2] = finishScript + script
 	}
 	code, err := b.sandbox.engine.Exec(ctx, b.c, step, b.out)
@@ -78,17 +79,18 @@ func (b *run) lost(ctx context.Context, err error) error {
 	return err
 }
 
+// messageEnv has programs print the messages that are looked for.
+var messageEnv = []string{"LC_ALL=C.UTF-8", "LANGUAGE=C"}
+
 // env is the whole environment of makepkg that does not come from the image.
 // makepkg prefers these to its makepkg.conf.
 func (b *run) env() []string {
-	env := []string{
-		"LC_ALL=C.UTF-8", // messages that are looked for
-		"LANGUAGE=C",
-		"BUILDDIR=" + buildDir, "PKGDEST=" + pkgDest, "SRCDEST=" + srcDest,
-		"LOGDEST=" + buildDir, "SRCPKGDEST=" + buildDir,
+	env := append(slices.Clone(messageEnv),
+		"BUILDDIR="+buildDir, "PKGDEST="+pkgDest, "SRCDEST="+srcDest,
+		"LOGDEST="+buildDir, "SRCPKGDEST="+buildDir,
 		"PKGEXT=.pkg.tar.zst",
-		"GNUPGHOME=" + gnupgDir,
-	}
+		"GNUPGHOME="+gnupgDir,
+	)
 	if b.Arch != "" {
 		env = append(env, "CARCH="+b.Arch)
 	}

@@ -122,6 +122,25 @@ build() { ls /usr/share/bar; }
 	}
 }
 
+// A package that is in the shared cache is not downloaded, though its signature
+// is checked.
+func TestPacmanCache(t *testing.T) {
+	t.Parallel()
+	b, s := newBench(t), newSigner(t)
+	r := recipe(t, "depends=(bar)")
+	r.Network, r.Depends = NetworkNone, []string{"bar"}
+	r.LocalRepo, r.RepoName, r.RepoKey = dep(t, b, s), "own", s.public(t)
+	r.PacmanCache = t.TempDir()
+	for _, name := range []string{"bar-1.0-1-any.pkg.tar.zst", "bar-1.0-1-any.pkg.tar.zst.sig"} {
+		if err := os.Rename(filepath.Join(r.LocalRepo, name), filepath.Join(r.PacmanCache, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := b.run(t, r); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDependencyNotSigned(t *testing.T) {
 	t.Parallel()
 	b, s := newBench(t), newSigner(t)

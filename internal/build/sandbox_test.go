@@ -61,7 +61,7 @@ func testLimits() Limits {
 	l := DefaultLimits()
 	l.Memory, l.Tmp, l.Disk = 512<<20, 64<<20, 256<<20
 	l.Pids = 256
-	l.Timeout, l.Silence = time.Minute, 20*time.Second
+	l.Timeout, l.Silence = 5*time.Minute, 2*time.Minute
 	l.MinFree = 1 << 20
 	return l
 }
@@ -158,14 +158,14 @@ func TestHostile(t *testing.T) {
 		want       Cause
 		text2      string
 	}{
-		{name: "fork bomb", text: `build() { bomb() { bomb | bomb & }; bomb; wait; sleep 60; }`, want: CausePids},
+		{name: "fork bomb", text: `build() { bomb() { bomb | bomb & }; bomb; wait; sleep 1000; }`, want: CausePids},
 		{name: "memory", text: `build() { tail /dev/zero; }`, want: CauseMemory},
 		{name: "tmp is bounded", text: `build() { head -c 100M /dev/zero >/tmp/full; }`, want: CauseCompile},
 		{name: "one big file", text: `build() { head -c 2G /dev/zero >full; }`, want: CauseDisk},
 		{name: "many files", text: `build() { for i in {1..1000}; do head -c 20M /dev/zero >$i; done; }`, want: CauseDisk},
-		{name: "endless log", text: `build() { yes; }`, want: CauseLog, change: func(r *Recipe) { r.Limits.Output = 256 << 20 }},
-		{name: "endless line", text: `build() { tr '\0' x </dev/zero; }`, want: CauseLog, change: func(r *Recipe) { r.Limits.Output = 256 << 20 }},
-		{name: "silence", text: `build() { sleep 60; }`, want: CauseSilence, change: func(r *Recipe) { r.Limits.Silence = 2 * time.Second }},
+		{name: "endless log", text: `build() { yes; }`, want: CauseLog, change: func(r *Recipe) { r.Limits.Output = 16 << 20 }},
+		{name: "endless line", text: `build() { tr '\0' x </dev/zero; }`, want: CauseLog, change: func(r *Recipe) { r.Limits.Output = 16 << 20 }},
+		{name: "silence", text: `build() { sleep 1000; }`, want: CauseSilence, change: func(r *Recipe) { r.Limits.Silence = 2 * time.Second }},
 		{name: "timeout", text: `build() { while :; do echo; sleep 0.2; done; }`, want: CauseTimeout, change: func(r *Recipe) { r.Limits.Timeout = 3 * time.Second }},
 		{name: "network", text: `build() { curl -m 5 http://1.1.1.1; }`, want: CauseCompile},
 		{name: "undeclared download", text: `source=(http://192.0.2.1/x); sha256sums=(SKIP)`, want: CauseSources},

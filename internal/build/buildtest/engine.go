@@ -9,7 +9,9 @@ package buildtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,8 +110,16 @@ func start(ctx context.Context, host, dir string) error {
 		return err
 	}
 	defer log.Close()
+	pid, execRoot := filepath.Join(dir, "dockerd.pid"), filepath.Join(dir, "exec")
+	// Nothing answered, so what has left these is gone. A zombie, or another
+	// process that has its number now, must not pass for it.
+	for _, stale := range []string{pid, filepath.Join(execRoot, "containerd", "containerd.pid")} {
+		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	cmd := exec.Command("dockerd", "--host", host, "--data-root", filepath.Join(dir, "docker"),
-		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "dockerd.pid"))
+		"--exec-root", execRoot, "--pidfile", pid)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // or ^C in a terminal would end it
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
