@@ -25,7 +25,6 @@ var floors = map[string]int{
 
 	"internal/daemon": 1,
 	"internal/job":    1,
-	"internal/job":    1,
 	"internal/repo":   1,
 	"internal/source": 1,
 
