@@ -59,18 +59,27 @@ func (b *batch) apply(id string, out *Outcome) ([]Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
+	if receipts, done := b.w.committed[id]; done {
+		b.tasks[out] = req
+		return b.answerAgain(req, receipts), nil
+	}
 	if req.Publish != "" {
 		if req, err = b.w.unstage(req); err != nil {
-			return b.receiptsBefore(id, err)
+			return nil, err
 		}
 	}
 	b.tasks[out] = req
 	if req.Stage {
 		return b.stage(req, out)
 	}
+	return b.publish(req)
+}
+
+// publish enters what a transaction changes into the batch.
+func (b *batch) publish(req *request) ([]Receipt, error) {
 	dec, err := b.draft.decide(req)
 	if err != nil {
-		return b.receiptsBefore(id, err)
+		return nil, err
 	}
 	trial := b.draft.fork()
 	trial.do(dec)
@@ -87,20 +96,25 @@ func (b *batch) apply(id string, out *Outcome) ([]Receipt, error) {
 	}
 	b.record(req, dec)
 	b.draft = trial
-	return b.receipts(id, dec.changes, warnings), nil
+	return b.receipts(dec.changes, warnings), nil
 }
 
-// receiptsBefore answers a transaction that cannot be done because it was done
-// already, before a crash took the answer away.
-func (b *batch) receiptsBefore(id string, refused error) ([]Receipt, error) {
-	var all []Receipt
-	for _, receipts := range b.w.replayed[id] {
-		all = append(all, receipts...)
+// answerAgain answers a transaction that was committed before a crash, or a
+// failure, took the answer away: it is never applied twice. The journal knows
+// what it changed; what was there already is found there still.
+func (b *batch) answerAgain(req *request, receipts []Receipt) []Receipt {
+	for _, p := range req.Packages {
+		file := p.File.String()
+		if slices.ContainsFunc(receipts, func(r Receipt) bool { return r.File == file }) {
+			continue
+		}
+		changes, err := b.draft.decidePut(req, p)
+		if err == nil {
+			changes = slices.DeleteFunc(changes, func(c change) bool { return c.action != Already })
+			receipts = append(receipts, b.receipts(changes, nil)...)
+		}
 	}
-	if all == nil {
-		return nil, refused
-	}
-	return all, nil
+	return receipts
 }
 
 // enterPools gives the files of what enters their names, several at once, and
@@ -153,7 +167,7 @@ func (b *batch) record(req *request, dec *decision) {
 	}
 }
 
-func (b *batch) receipts(id string, changes []change, warnings map[string][]string) []Receipt {
+func (b *batch) receipts(changes []change, warnings map[string][]string) []Receipt {
 	var out []Receipt
 	for _, c := range changes {
 		e := c.entry
@@ -165,23 +179,10 @@ func (b *batch) receipts(id string, changes []change, warnings map[string][]stri
 			fallthrough
 		case Removed:
 			r.Gen = b.w.nextGen(c.place.repo)
-		case Already:
-			r = b.w.replay(id, r)
 		}
 		out = append(out, r)
 	}
 	return out
-}
-
-// replay returns the receipt the transaction earned for the same package when
-// it was committed before a crash, else r.
-func (w *Writer) replay(id string, r Receipt) Receipt {
-	for _, was := range w.replayed[id][r.Repo] {
-		if was.Arch == r.Arch && was.File == r.File {
-			return was
-		}
-	}
-	return r
 }
 
 func (w *Writer) nextGen(repo string) int64 { return w.journals[repo].gen + 1 }
@@ -221,18 +222,24 @@ func (b *batch) follow(next map[place]*generation) error {
 			return err
 		}
 	}
-	for p, g := range next {
+	places := slices.SortedFunc(maps.Keys(next), func(p, q place) int {
+		return b.gains(q) - b.gains(p) // what moves is for a moment in both, never in neither
+	})
+	for _, p := range places {
 		for _, a := range b.draft.overlays[p].add {
 			if err := b.w.store.mirrorPackage(p, a.entry); err != nil {
 				return err
 			}
 		}
-		if err := b.w.flip(p, g); err != nil {
+		if err := b.w.flip(p, next[p]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// gains is how many packages enter p.
+func (b *batch) gains(p place) int { return len(b.draft.overlays[p].add) }
 
 // numbered completes the records of one repository: they are of its next
 // generation, or, where no database changes, of the last.

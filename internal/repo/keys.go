@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+	"golang.org/x/sys/unix"
 
 	"serene/internal/durable"
 )
@@ -120,7 +121,7 @@ func (w *Writer) announce() error {
 	path := nextPath(w.signer.path)
 	next, _, err := LoadOrCreateSigner(path, w.signer.passphrase, w.signer.uid())
 	if err != nil {
-		return refuse(ErrDenied, "%s", err) // the directory of the key is not ours to write to
+		return notOurs(err)
 	}
 	w.signer.next = next
 	w.log.Info("announced the next signing key", "file", path, "fingerprint", next.Fingerprint())
@@ -137,13 +138,38 @@ func (w *Writer) rotate() error {
 	if err := w.store.retire(w.signer.entity); err != nil {
 		return err
 	}
-	if err := durable.Rename(nextPath(w.signer.path), w.signer.path); err != nil {
-		return refuse(ErrDenied, "replace the signing key: %s", err)
+	if err := w.signer.replaceFile(); err != nil {
+		return notOurs(fmt.Errorf("replace the signing key: %w", err))
 	}
 	w.log.Info("signing with another key", "was", w.signer.Fingerprint(), "is", next.Fingerprint())
 	next.path, next.passphrase = w.signer.path, w.signer.passphrase
 	*w.signer = *next
 	return w.publishKeys()
+}
+
+// replaceFile puts the next key where the signing key is. An earlier attempt may
+// have done so, and failed after it.
+func (s *Signer) replaceFile() error {
+	if _, err := os.Stat(nextPath(s.path)); !errors.Is(err, fs.ErrNotExist) {
+		return durable.Rename(nextPath(s.path), s.path)
+	}
+	there, _, err := LoadOrCreateSigner(s.path, s.passphrase, "")
+	if err != nil {
+		return err
+	}
+	if there.Fingerprint() != s.next.Fingerprint() {
+		return refuse(ErrNotFound, "the announced key is gone")
+	}
+	return durable.SyncDir(filepath.Dir(s.path))
+}
+
+// notOurs tells who asked that the keys lie where only someone else may change
+// them; trying again would not help.
+func notOurs(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return refuse(ErrDenied, "%s", err)
+	}
+	return err
 }
 
 // uid is the user id of the key, as LoadOrCreateSigner takes it.

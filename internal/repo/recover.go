@@ -18,7 +18,7 @@ import (
 func (w *Writer) open() error {
 	w.journals = make(map[string]*journal)
 	w.current = make(map[place]*generation)
-	w.replayed = make(map[string]map[string][]Receipt)
+	w.committed = make(map[string][]Receipt)
 	if err := w.publishKeys(); err != nil {
 		return err
 	}
@@ -155,18 +155,17 @@ func (s *Store) generations(p place) map[int64]time.Time {
 // remember keeps the receipts of a transaction that was committed but not
 // answered.
 func (w *Writer) remember(repo string, rec *Record) {
-	if w.replayed[rec.Tx] == nil {
-		w.replayed[rec.Tx] = make(map[string][]Receipt)
-	}
+	receipts := w.committed[rec.Tx]
 	note := func(action string, items []JournalItem) {
 		for _, it := range items {
-			w.replayed[rec.Tx][repo] = append(w.replayed[rec.Tx][repo], Receipt{
+			receipts = append(receipts, Receipt{
 				Action: action, Repo: repo, Arch: it.In, Name: it.Name, Base: it.Base,
 				Version: it.Version, File: it.File, Gen: rec.Gen, SHA256: it.SHA256})
 		}
 	}
 	note(Removed, rec.Remove)
 	note(Published, rec.Add)
+	w.committed[rec.Tx] = receipts
 }
 
 // openPlace loads generation gen of p, which the journal names as its last, and

@@ -121,7 +121,7 @@ func (b *batch) stage(req *request, out *Outcome) ([]Receipt, error) {
 	if err := durable.Rename(aside, b.w.store.stageDir(out.Stage)); err != nil {
 		return nil, err
 	}
-	receipts := b.receipts(req.ID, dec.changes, doubts)
+	receipts := b.receipts(dec.changes, doubts)
 	for i := range receipts {
 		receipts[i].Action, receipts[i].Gen = Staged, 0
 	}

@@ -23,11 +23,11 @@ type Writer struct {
 	log    *slog.Logger
 	lock   *os.File
 
-	retired  openpgp.EntityList  // keys that signed before
-	journals map[string]*journal // by repository
-	current  map[place]*generation
-	replayed map[string]map[string][]Receipt // by transaction and repository: committed before a crash, not yet answered
-	torn     bool                            // a refresh failed half-way: what is in memory may not be what is on disk
+	retired   openpgp.EntityList  // keys that signed before
+	journals  map[string]*journal // by repository
+	current   map[place]*generation
+	committed map[string][]Receipt // by transaction: committed before a crash, not yet answered
+	torn      bool                 // a refresh failed half-way: what is in memory may not be what is on disk
 }
 
 // generation is what current points at, or will once flipped.
