@@ -46,6 +46,7 @@ func buildAndRun(m *testing.M) (code int, err error) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
+		WorkdirRoot:        t.TempDir(),
 		Setup:              setUp,
 		RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

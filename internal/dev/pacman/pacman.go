@@ -108,7 +108,7 @@ func (s *System) TrustKey(ctx context.Context, armored []byte) error {
 }
 
 func (s *System) gpg(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
-	args = append([]string{"--homedir", s.Keyring(), "--batch", "--no-permission-warning", "--quiet"}, args...)
+	args = append([]string{"--homedir", s.Keyring(), "--batch", "--no-autostart", "--no-permission-warning", "--quiet"}, args...)
 	cmd := exec.CommandContext(ctx, "gpg", args...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stderr bytes.Buffer
