@@ -41,6 +41,8 @@ func (s *Server) newGlider() (*glider.Server, error) {
 		ConnectionFailedCallback: func(conn net.Conn, err error) {
 			s.cfg.Log.Info("connection ended before a key was accepted", "remote", conn.RemoteAddr().String(), "err", abridged(err.Error()))
 		},
+		// Never called; Serve would set it, in a race with a second Serve.
+		Handler: func(glider.Session) {},
 		ChannelHandlers: map[string]glider.ChannelHandler{
 			"session": serveChannel,
 			"default": refuseChannel,

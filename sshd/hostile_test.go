@@ -378,3 +378,29 @@ func TestConnectionsPerKeyAndAddress(t *testing.T) {
 		})
 	}
 }
+
+// The status must be out before the end of output: a client may answer that
+// with a close, and then it is too late.
+func TestStatusComesBeforeTheEnd(t *testing.T) {
+	d := openDoor(t, nil)
+	channel, requests, err := d.mustDial().OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := channel.SendRequest("exec", true, gossh.Marshal(struct{ Command string }{"exit 5"})); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if out, err := io.ReadAll(channel); string(out) != "out" || err != nil {
+		t.Fatalf("%q, %v", out, err)
+	}
+	// The library hands packets on in order, so a status that came before
+	// the end is there already.
+	select {
+	case req := <-requests:
+		if req == nil || req.Type != "exit-status" {
+			t.Errorf("got %+v", req)
+		}
+	default:
+		t.Error("the output has ended, and there is no status")
+	}
+}

@@ -173,11 +173,13 @@ func (s *session) run(ctx context.Context, handler Handler, values *Session) (st
 	return status
 }
 
-// exit sends end of output, the status, and the close, in this order. Errors
+// exit sends the status, end of output, and the close, in this order: a
+// client that has closed its stdin answers end of output with its own close,
+// after which the library sends nothing more, the status included. Errors
 // mean the client is gone, and there is nobody left to tell.
 func (s *session) exit(status int) {
-	_ = s.channel.CloseWrite()
 	_, _ = s.channel.SendRequest("exit-status", false, gossh.Marshal(struct{ Status uint32 }{uint32(status)}))
+	_ = s.channel.CloseWrite()
 	_ = s.channel.Close()
 }
 
