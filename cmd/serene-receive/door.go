@@ -49,7 +49,7 @@ func openDoor(c *config.Config, log *slog.Logger) (*door, error) {
 	}
 	d := &door{log: log, keys: sshd.OpenKeyFile(string(c.Receive.AuthorizedKeys), checkCommand, log)}
 	d.receiver.Store(r)
-	d.server, err = sshd.New(sshd.Config{HostKeys: hostKeys, Keys: d.keys, Exec: d.exec, Log: log})
+	d.server, err = sshd.New(sshd.Config{HostKeys: hostKeys, Keys: d.keys, Exec: d.exec, Subsystems: map[string]sshd.Handler{"sftp": d.sftp}, Log: log})
 	return d, err
 }
 
@@ -75,8 +75,8 @@ func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) 
 	if err != nil {
 		return nil, err
 	}
-	rates := filepath.Join(state, "rate")
-	if err := durable.MkdirAll(rates, 0o700); err != nil {
+	rates, partial := filepath.Join(state, "rate"), filepath.Join(state, "partial")
+	if err := errors.Join(durable.MkdirAll(rates, 0o700), durable.MkdirAll(partial, 0o770)); err != nil {
 		return nil, err
 	}
 	var wait time.Duration // 0 is the default
@@ -94,6 +94,7 @@ func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) 
 		MaxPackage:  int64(c.Receive.MaxPackage),
 		Keep:        repo.Keep{Generations: c.Serve.KeepGenerations.Std(), Packages: c.Serve.PackageGrace.Std()},
 		RateDir:     rates,
+		PartialDir:  partial,
 		PublishWait: wait,
 	}), nil
 }
@@ -147,21 +148,39 @@ func createAuthorizedKeys(file string, log *slog.Logger) error {
 
 // exec runs one command of a client.
 func (d *door) exec(ctx context.Context, s *sshd.Session) int {
-	by := receive.Caller{
+	return d.receiver.Load().RunLine(ctx, d.caller(s), s.Command, streams(s))
+}
+
+// sftp serves the subsystem that sftp, and scp, speak.
+func (d *door) sftp(ctx context.Context, s *sshd.Session) int {
+	return d.receiver.Load().RunSFTP(ctx, d.caller(s), streams(s))
+}
+
+func streams(s *sshd.Session) receive.Streams {
+	return receive.Streams{In: s.Stdin, Out: s.Stdout, Err: s.Stderr}
+}
+
+// caller is whom the verbs see in a session.
+func (d *door) caller(s *sshd.Session) receive.Caller {
+	rights, err := rightsOf(s.Identity)
+	if err != nil {
+		// The key file lets no such key in. Without rights it may do nothing.
+		d.log.Error("forced command", "key", s.Identity.Fingerprint, "err", err)
+	}
+	return receive.Caller{
 		Key:     s.Identity.Fingerprint,
 		Comment: s.Identity.Comment,
 		Remote:  s.Remote.String(),
-		Rights:  receive.AllRights(),
+		Rights:  rights,
 	}
-	if s.Identity.HasCommand {
-		rights, err := receive.ParseRights(s.Identity.Command)
-		if err != nil {
-			// The key file lets no such key in.
-			d.log.Error("forced command", "key", by.Key, "err", err)
-		}
-		by.Rights = rights
+}
+
+// rightsOf returns what a key's line gives it.
+func rightsOf(id *sshd.Identity) (receive.Rights, error) {
+	if !id.HasCommand {
+		return receive.AllRights(), nil
 	}
-	return d.receiver.Load().RunLine(ctx, by, s.Command, receive.Streams{In: s.Stdin, Out: s.Stdout, Err: s.Stderr})
+	return receive.ParseRights(id.Command)
 }
 
 // reload takes over the configurations that SIGHUP brings, and reads the keys

@@ -100,6 +100,17 @@ var classes = []error{
 	errFailed,
 }
 
+// classOf returns the class of err; what has none is the server's own.
+func classOf(err error) error {
+	if i := slices.IndexFunc(classes, func(class error) bool { return errors.Is(err, class) }); i >= 0 {
+		return classes[i]
+	}
+	if exitCode(err) == exitContent {
+		return repo.ErrContent
+	}
+	return repo.ErrBusy
+}
+
 // oneLine makes text safe for a terminal and one line long, whatever a client
 // or a package put in it.
 func oneLine(text string) string {

@@ -12,11 +12,11 @@ package receive
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +39,10 @@ type Options struct {
 	// RateDir is where the buckets of keys with a rate are kept. Without it
 	// such keys are refused.
 	RateDir string
+
+	// PartialDir is where uploads by scp and sftp are written until they are
+	// whole, on the file system of the state. Without it there are none.
+	PartialDir string
 
 	// PublishWait is how long a change is waited for once it is accepted.
 	// Default 30 s.
@@ -103,6 +107,7 @@ type call struct {
 	args  []string
 	in    io.Reader
 	out   *bufio.Writer
+	raw   io.Writer // what out writes to, for protocols
 	err   io.Writer
 	log   *slog.Logger
 
@@ -131,6 +136,7 @@ func (r *Receiver) Run(ctx context.Context, by Caller, argv []string, s Streams)
 		by:       by,
 		in:       s.In,
 		out:      bufio.NewWriterSize(s.Out, 32<<10),
+		raw:      s.Out,
 		err:      &lockedWriter{w: s.Err},
 		log:      r.Log.With("key", by.Key, "remote", by.Remote),
 	}
@@ -138,7 +144,7 @@ func (r *Receiver) Run(ctx context.Context, by Caller, argv []string, s Streams)
 	if ctx.Err() != nil && internal(err) {
 		err = context.Canceled // whatever broke, broke because the client went
 	}
-	if err != nil {
+	if err != nil && !errors.As(err, new(told)) {
 		c.report(err)
 	}
 	code := exitCode(err)
@@ -168,7 +174,9 @@ func (c *call) run(ctx context.Context, argv []string) (err error) {
 	if c.verb, err = c.lookup(argv[0]); err != nil {
 		return err
 	}
-	if c.flags, c.args, err = parseFlags(c.verb.flags+" help", argv[1:]); err != nil {
+	if c.verb.flags == ownWords {
+		c.args = argv[1:]
+	} else if c.flags, c.args, err = parseFlags(c.verb.flags+" help", argv[1:]); err != nil {
 		return err
 	}
 	if c.flags.on("help") {
@@ -202,13 +210,11 @@ func (c *call) report(err error) {
 	if internal(err) {
 		c.log.Error("command failed", "verb", c.verbName(), "subject", c.subject, "err", err)
 	}
-	about := c.verbName()
-	why := reason(err)
-	if c.subject != "" {
-		about += " " + c.subject
-		why = strings.TrimPrefix(why, c.subject+": ")
+	if c.subject == "" {
+		c.say("%s: %s", c.verbName(), reason(err))
+		return
 	}
-	c.say("%s: %s", about, why)
+	c.say("%s %s", c.verbName(), about(c.subject, err))
 }
 
 // say writes one line for a person. A client that no longer reads it is no

@@ -99,6 +99,9 @@ func verbs() []verb {
 // lookup finds the verb called name.
 func (c *call) lookup(name string) (*verb, error) {
 	var names []string
+	if v := programNamed(name); v != nil {
+		return v, nil
+	}
 	for _, v := range verbs() {
 		if v.name == name {
 			return &v, nil

@@ -44,6 +44,7 @@ func newWorld(t testing.TB, writer bool) *world {
 		URL:         "https://repo.example:8443",
 		MaxPackage:  1 << 20,
 		RateDir:     t.TempDir(),
+		PartialDir:  filepath.Join(w.state, "partial"),
 		PublishWait: 20 * time.Second,
 	})
 	if writer {
