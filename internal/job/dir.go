@@ -144,19 +144,15 @@ func (d *Dir) Sweep(now time.Time) error {
 	return nil
 }
 
-// LogSHA256 is the digest of a job's log as it is now, in lower hex.
-func (d *Dir) LogSHA256(id ID) (string, error) {
+// LogSHA256 is the digest, in lower hex, of a job's log as it is now, which is
+// its first size bytes later.
+func (d *Dir) LogSHA256(id ID) (digest string, size int64, err error) {
 	f, err := os.Open(d.LogFile(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer f.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
+	size, err = io.Copy(sum, f)
+	return hex.EncodeToString(sum.Sum(nil)), size, err
 }

@@ -212,6 +212,7 @@ type Provenance struct {
 	PkgbuildSHA256 string    `json:"pkgbuild_sha256,omitempty"`
 	Image          string    `json:"image,omitempty"`
 	LogSHA256      string    `json:"log_sha256,omitempty"` // of the log up to the publishing
+	LogSize        int64     `json:"log_size,omitempty"`   // bytes that it is of
 	Builder        string    `json:"builder"`
 	BuilderKey     string    `json:"builder_key"`
 	Key            string    `json:"key"` // that asked for the job
@@ -221,11 +222,11 @@ type Provenance struct {
 }
 
 // Provenance is what is known of the packages that r publishes.
-func (r *Record) Provenance(logSHA256 string) Provenance {
+func (r *Record) Provenance(logSHA256 string, logSize int64) Provenance {
 	f := r.Facts
 	return Provenance{
 		Job: r.ID, Base: r.Base, Source: r.Source, URL: f.URL, Commit: f.Commit,
-		PkgbuildSHA256: f.PkgbuildSHA256, Image: f.Image, LogSHA256: logSHA256,
+		PkgbuildSHA256: f.PkgbuildSHA256, Image: f.Image, LogSHA256: logSHA256, LogSize: logSize,
 		Builder: r.Builder, BuilderKey: r.BuilderKey, Key: r.By.Key, Comment: r.By.Comment,
 		Attempt: r.Attempt, Started: r.Started,
 	}

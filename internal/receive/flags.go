@@ -49,13 +49,17 @@ func kindOf(spec, name string) flagKind {
 
 // parseFlags separates flags from operands. Flags stand before, between or
 // after operands, as --name, --name=VALUE or --name VALUE; "--" ends them, and
-// "-" alone is an operand. Every error is repo.ErrUsage.
+// "-" alone is an operand. The one short flag is -f, for --follow. Every error
+// is repo.ErrUsage.
 func parseFlags(spec string, words []string) (flags, []string, error) {
 	found := make(flags)
 	var operands []string
 	for len(words) > 0 {
 		word := words[0]
 		words = words[1:]
+		if word == "-f" && kindOf(spec, "follow") == switchFlag {
+			word = "--follow"
+		}
 		if word == "--" {
 			operands = append(operands, words...)
 			break

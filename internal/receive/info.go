@@ -2,11 +2,13 @@ package receive
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"serene/internal/alpm"
+	"serene/internal/job"
 )
 
 // infoRow is all that is known of one package in one database. Arch is the
@@ -17,6 +19,9 @@ type infoRow struct {
 	PkgArch string `json:"pkgarch"`
 	Repo    string `json:"repo"`
 	Gen     int64  `json:"gen"`
+
+	// Provenance is what is known of where the package file comes from.
+	Provenance json.RawMessage `json:"provenance,omitempty"`
 }
 
 func info(_ context.Context, c *call) error {
@@ -29,11 +34,15 @@ func info(_ context.Context, c *call) error {
 		return err
 	}
 	for i, m := range found {
-		text := m.describe()
+		said, err := c.Store.Provenance(m.view.Repo, m.entry.FileName)
+		if err != nil {
+			return err
+		}
+		text := m.describe() + describeOrigin(said)
 		if i > 0 {
 			text = "\n" + text
 		}
-		row := infoRow{m.entry, m.view.Arch, m.entry.Arch, m.view.Repo, m.view.Gen}
+		row := infoRow{m.entry, m.view.Arch, m.entry.Arch, m.view.Repo, m.view.Gen, said}
 		if err := c.emit(row, text); err != nil {
 			return err
 		}
@@ -78,6 +87,27 @@ func (m match) describe() string {
 			value = "None"
 		}
 		fmt.Fprintf(&b, "%-15s : %s\n", f.label, value)
+	}
+	return b.String()
+}
+
+// describeOrigin words what a build has said of a package.
+func describeOrigin(said json.RawMessage) string {
+	var p job.Provenance
+	if said == nil || json.Unmarshal(said, &p) != nil || p.Job == "" {
+		return ""
+	}
+	var b strings.Builder
+	for _, f := range [][2]string{
+		{"Built By Job", string(p.Job)},
+		{"Asked For By", oneLine(strings.TrimSpace(p.Comment + " " + p.Key))},
+		{"Source", oneLine(strings.TrimSpace(p.URL + " " + p.Commit))},
+		{"PKGBUILD", "sha256:" + p.PkgbuildSHA256},
+		{"Builder", oneLine(p.Builder + " " + p.BuilderKey)},
+		{"Image", oneLine(p.Image)},
+		{"Log", "sha256:" + p.LogSHA256},
+	} {
+		fmt.Fprintf(&b, "%-15s : %s\n", f[0], f[1])
 	}
 	return b.String()
 }

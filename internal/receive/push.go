@@ -27,6 +27,9 @@ func push(ctx context.Context, c *call) error {
 	}
 	defer u.tx.Abort()
 	defer u.progress.stop()
+	if u.job, err = c.jobOfPush(ctx); err != nil {
+		return err
+	}
 	if file == "-" {
 		err = u.addTar(ctx)
 	} else {
@@ -38,6 +41,11 @@ func push(ctx context.Context, c *call) error {
 	u.progress.stop()
 	if c.flags.on("stage") {
 		u.tx.Stage()
+	}
+	if u.job != nil {
+		if err := u.job.commit(ctx, c, u.tx); err != nil {
+			return err
+		}
 	}
 	return c.submit(ctx, u.tx)
 }
@@ -52,6 +60,7 @@ type upload struct {
 	*call
 	repo     string
 	tx       *repo.Tx
+	job      *jobPush  // that the packages must come from, nil for none
 	progress *progress // counts and reads the client's stdin
 }
 
@@ -61,12 +70,15 @@ func (c *call) upload() (*upload, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.mayPushFreely(); err != nil {
+		return nil, err
+	}
 	by := repo.Actor{Key: c.by.Key, Comment: c.by.Comment, Verb: c.verb.name}
 	tx, err := c.Store.Begin(by, repo.TxOptions{Repo: target, Downgrade: c.flags.on("downgrade")})
 	if err != nil {
 		return nil, err
 	}
-	return &upload{c, target, tx, startProgress(c.in, c.err, c.ProgressEvery)}, nil
+	return &upload{call: c, repo: target, tx: tx, progress: startProgress(c.in, c.err, c.ProgressEvery)}, nil
 }
 
 // target is the repository a change goes to. One that the caller may not
@@ -144,6 +156,9 @@ func (u *upload) mayAdd(pkg *alpm.Package) error {
 		if !u.may(access{repo: u.repo, arch: arch, base: base, name: name}) {
 			return u.denied(pkg.Info.Name + " (base " + base + ", arch " + pkg.Info.Arch + ")")
 		}
+	}
+	if u.job != nil {
+		return u.job.mayAdd(u.repo, pkg)
 	}
 	return nil
 }

@@ -228,7 +228,7 @@ func (s statusRow) String() string {
 
 // status shows every database the caller may see, or those that the flags
 // name.
-func status(_ context.Context, c *call) error {
+func status(ctx context.Context, c *call) error {
 	if err := c.noOperands(); err != nil {
 		return err
 	}
@@ -251,7 +251,10 @@ func status(_ context.Context, c *call) error {
 			}
 		}
 	}
-	return nil
+	if c.flags.on("repo") || c.flags.on("arch") {
+		return nil
+	}
+	return c.emitBuilders(ctx)
 }
 
 func (c *call) emitStatus(v *repo.View) error {

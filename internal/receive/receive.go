@@ -20,7 +20,9 @@ import (
 	"sync"
 	"time"
 
+	"serene/internal/job"
 	"serene/internal/repo"
+	"serene/internal/source"
 	"serene/sshd"
 )
 
@@ -43,6 +45,13 @@ type Options struct {
 	// PartialDir is where uploads by scp and sftp are written until they are
 	// whole, on the file system of the state. Without it there are none.
 	PartialDir string
+
+	// What the verbs about builds need. Without Queue they say that there is
+	// no job queue here.
+	Queue    func() (*job.Client, error)
+	Builds   *job.Dir
+	AUR      *source.AUR
+	GitAllow source.Allow // URLs that build --git takes besides https and ssh
 
 	// PublishWait is how long a change is waited for once it is accepted.
 	// Default 30 s.

@@ -26,10 +26,10 @@ type verb struct {
 func verbs() []verb {
 	read := []string{groupRead}
 	work := []string{groupRead, groupWork}
-	return []verb{
-		{"push", "FILE|- [--repo R] [--sha256 HEX] [--downgrade] [--stage] [--no-wait] [--json]",
+	return append([]verb{
+		{"push", "FILE|- [--repo R] [--sha256 HEX] [--downgrade] [--stage] [--no-wait] [--json] [--job ID --attempt N]",
 			"send the package FILE on stdin, or with - a tar of packages and signatures",
-			"repo= sha256= downgrade stage no-wait json", []string{groupPush, groupWork}, false, push},
+			"repo= sha256= downgrade stage no-wait json job= attempt=", []string{groupPush, groupWork}, false, push},
 		{"have", "[--repo R] [--json]",
 			"read sha256sum lines on stdin, print those that are missing here",
 			"repo= json", work, false, have},
@@ -77,7 +77,7 @@ func verbs() []verb {
 			"json", read, true, hello},
 		{"key", "[--json]",
 			"print the public key that packages and databases are signed with",
-			"json", read, false, key},
+			"json", work, false, key},
 		{"setup", "[--json]",
 			"print the lines that make pacman on a machine use this repository",
 			"json", read, false, setup},
@@ -93,7 +93,7 @@ func verbs() []verb {
 		{"help", "[VERB] [--json]",
 			"print this manual, or a verb's",
 			"json", read, true, help},
-	}
+	}, jobVerbs()...)
 }
 
 // lookup finds the verb called name.
