@@ -71,7 +71,8 @@ func (w *Writer) completeCommit() error {
 	}
 	var all []journalLines
 	if err := json.Unmarshal(data, &all); err != nil {
-		return fmt.Errorf("%s: %w", w.store.commitFile(), err)
+		w.log.Error("a commit to several journals cannot be completed: set aside", "file", w.store.commitFile(), "err", err)
+		return durable.Rename(w.store.commitFile(), w.store.commitFile()+".broken")
 	}
 	for _, l := range all {
 		if _, ok := w.store.Spec(l.Repo); !ok {

@@ -33,14 +33,75 @@ const (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(faultChild); dir != "" {
-		runtime.LockOSThread()
-		if err := changeInChild(dir, os.Getenv(faultScenario)); err != nil {
+		if err := child(dir, os.Getenv(faultScenario)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+func child(dir, name string) error {
+	if name == "memory" {
+		return liveInChild(dir)
+	}
+	runtime.LockOSThread()
+	return changeInChild(dir, name)
+}
+
+// liveInChild starts, is asked for what is published, refreshes a few times and
+// says how much memory the process had at its peak.
+func liveInChild(dir string) error {
+	r, err := openChild(dir, []Spec{{Name: "serene", Arches: []string{"x86_64"}}})
+	if err != nil {
+		return err
+	}
+	r.w.warming.Wait()
+	for i := range 5 {
+		tx, err := r.store.Begin(Actor{}, TxOptions{})
+		if err != nil {
+			return err
+		}
+		p := build("added", fmt.Sprintf("%d-%d", os.Getpid(), i+1))
+		if _, err := tx.Add(context.Background(), p.name, -1, bytes.NewReader(p.data)); err != nil {
+			return err
+		}
+		if _, err := tx.Submit(); err != nil {
+			return err
+		}
+		if _, err := r.w.Refresh(context.Background()); err != nil {
+			return err
+		}
+		if _, err := r.store.View("serene", "x86_64"); err != nil {
+			return err
+		}
+	}
+	// Not getrusage(2): what that says begins with the parent's.
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	_, kib, _ := strings.Cut(string(status), "VmHWM:")
+	var peak int
+	if _, err := fmt.Sscan(kib, &peak); err != nil {
+		return err
+	}
+	fmt.Println("peak", peak>>10)
+	return nil
+}
+
+func openChild(dir string, specs []Spec) (*testRepo, error) {
+	r := &testRepo{dir: dir}
+	var err error
+	if r.store, err = Open(dir, specs, Options{}); err != nil {
+		return nil, err
+	}
+	if r.signer, _, err = LoadOrCreateSigner(filepath.Join(dir, "keys", "signing.asc"), nil, ""); err != nil {
+		return nil, err
+	}
+	r.w, err = OpenWriter(r.store, r.signer, slog.New(slog.DiscardHandler))
+	return r, err
 }
 
 // changeInChild makes the change of a scenario, and says when it is accepted,
@@ -51,29 +112,21 @@ func changeInChild(dir, name string) error {
 	defer stop()
 	i := slices.IndexFunc(scenarios, func(sc scenario) bool { return sc.name == name })
 	sc := &scenarios[i]
-	store, err := Open(dir, sc.specs(), Options{})
+	r, err := openChild(dir, sc.specs())
 	if err != nil {
 		return err
 	}
-	signer, _, err := LoadOrCreateSigner(filepath.Join(dir, "keys", "signing.asc"), nil, "")
-	if err != nil {
-		return err
-	}
-	w, err := OpenWriter(store, signer, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	id, err := sc.submit(store, dir)
+	id, err := sc.submit(r.store, dir)
 	if err != nil {
 		return err
 	}
 	fmt.Println("accepted", id)
 	for range 2 { // as serve does: what failed is tried again
-		if _, err = w.Refresh(ctx); err == nil {
+		if _, err = r.w.Refresh(ctx); err == nil {
 			break
 		}
 	}
-	if o, err := store.Outcome(id); err == nil && o.Error == "" {
+	if o, err := r.store.Outcome(id); err == nil && o.Error == "" {
 		fmt.Println("acknowledged", id)
 	}
 	return nil

@@ -3,6 +3,7 @@ package repo
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -31,7 +32,13 @@ func (s *Store) Holds(repo string) (map[string]Hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	return holds, json.Unmarshal(data, &holds)
+	if err := json.Unmarshal(data, &holds); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.holdsFile(repo), err)
+	}
+	if holds == nil { // "null"
+		holds = make(map[string]Hold)
+	}
+	return holds, nil
 }
 
 // held refuses e when it, or its package base, is held in repo.

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"hash/maphash"
 	"path"
@@ -348,6 +349,17 @@ func (g *group) owners(hashes []uint64) ([]int32, error) {
 		}
 	}
 	return found, nil
+}
+
+// warm makes the indexes of groups, one after another beside whatever else goes
+// on, so that the first refresh need not. One that fails tells who asks for it.
+func warm(ctx context.Context, groups []*group) {
+	for _, g := range groups {
+		if ctx.Err() != nil {
+			return
+		}
+		g.owners(nil)
+	}
 }
 
 func (g *group) indexPaths() ([]owner, error) {

@@ -174,3 +174,6 @@ func TestTasks(t *testing.T) {
 		t.Error(left, err)
 	}
 }
+
+// farFuture is a time by which everything is garbage that may be.
+func farFuture() time.Time { return time.Now().Add(10000 * time.Hour) }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
@@ -27,7 +28,10 @@ type Writer struct {
 	journals  map[string]*journal // by repository
 	current   map[place]*generation
 	committed map[string][]Receipt // by transaction: committed before a crash, not yet answered
-	torn      bool                 // a refresh failed half-way: what is in memory may not be what is on disk
+	cool      context.CancelFunc   // ends warm
+	warming   sync.WaitGroup
+
+	torn bool // a refresh failed half-way: what is in memory may not be what is on disk
 }
 
 // generation is what current points at, or will once flipped.
@@ -50,11 +54,29 @@ func OpenWriter(s *Store, signer *Signer, log *slog.Logger) (*Writer, error) {
 		lock.Close()
 		return nil, err
 	}
+	var ctx context.Context
+	ctx, w.cool = context.WithCancel(context.Background())
+	w.warming.Go(func() { warm(ctx, w.groups()) })
 	return w, nil
 }
 
 // Close gives up the lock.
-func (w *Writer) Close() error { return w.lock.Close() }
+func (w *Writer) Close() error {
+	w.cool()
+	w.warming.Wait()
+	return w.lock.Close()
+}
+
+// groups lists the groups whose packages a rule on files may be asked of.
+func (w *Writer) groups() []*group {
+	var all []*group
+	for p, g := range w.current {
+		if spec, _ := w.store.Spec(p.repo); spec.Rules.Files != Off && !IsDebug(p.repo) {
+			all = append(all, g.db.groups...)
+		}
+	}
+	return all
+}
 
 // takeLock locks path without waiting and leaves the process id in it.
 func takeLock(path string) (*os.File, error) {
