@@ -115,7 +115,6 @@ func (l Limits) withDefaults() Limits {
 	def(&l.UnusedConnectionTimeout, 10*time.Minute)
 	def(&l.ChannelTimeout, 4*time.Hour)
 	def(&l.MaxConnectionTime, -1)
-	def(&l.MaxConnectionTime, -1)
 	def(&l.MaxStartups, MaxStartups{Start: 50, Rate: 30, Full: 200})
 	return l
 }

@@ -63,6 +63,50 @@ type Receive struct {
 	// MinFree is the space an upload must leave free on the file system of the
 	// state directory. Default "2GiB".
 	MinFree Size `toml:"min_free"`
+
+	// PublishWait is how long a change is waited for once it is accepted, before
+	// the client is told to look later. Default "30s".
+	PublishWait Duration `toml:"publish_wait"`
+
+	// What follows is named, and means, as in sshd_config(5). Counts of 0 are
+	// not accepted: there is always a limit.
+
+	// LoginGraceTime is from accepting a connection to a proven key. Default "1m".
+	LoginGraceTime Duration `toml:"login_grace_time"`
+
+	// MaxAuthTries is how many keys a connection may be refused. Default 6.
+	MaxAuthTries Count `toml:"max_auth_tries"`
+
+	// MaxStartups bounds the connections without a proven key: from the first
+	// number on one is dropped with the percentage of the second, which rises
+	// to certainty at the third. Default "50:30:200".
+	MaxStartups Startups `toml:"max_startups"`
+
+	// MaxSessions is how many sessions a connection may have open. Default 10.
+	MaxSessions Count `toml:"max_sessions"`
+
+	// MaxConnectionsPerAddress and MaxConnectionsPerKey bound connections with
+	// a proven key, by IPv4 address or IPv6 /64, and by key. Default 128, 64.
+	MaxConnectionsPerAddress Count `toml:"max_connections_per_address"`
+	MaxConnectionsPerKey     Count `toml:"max_connections_per_key"`
+
+	// ClientAliveInterval is the silence after which a client is asked for a
+	// sign of life, ClientAliveCountMax how many such silences end its
+	// connection. Default "30s", 4.
+	ClientAliveInterval Duration `toml:"client_alive_interval"`
+	ClientAliveCountMax Count    `toml:"client_alive_count_max"`
+
+	// ChannelTimeout ends a session without a byte in or out for as long.
+	// Default "4h".
+	ChannelTimeout Duration `toml:"channel_timeout"`
+
+	// Ciphers, KexAlgorithms and MACs replace what is offered. Default: AES-GCM,
+	// which every OpenSSH since 6.2 has and which is fast here; the modern key
+	// exchanges; MACs that only other ciphers need. What rests on SHA-1 is
+	// refused.
+	Ciphers       []string `toml:"ciphers"`
+	KexAlgorithms []string `toml:"kex_algorithms"`
+	MACs          []string `toml:"macs"`
 }
 
 // Serve is the section [serve]: the writer of published state, and HTTPS.

@@ -87,6 +87,19 @@ authorized_keys = "keys.txt"
 host_keys = ["a", "/b"]
 max_package = "1GiB"
 min_free = 0
+publish_wait = "1s"
+login_grace_time = "2s"
+max_auth_tries = 3
+max_startups = "4:5:6"
+max_sessions = 7
+max_connections_per_address = 8
+max_connections_per_key = 9
+client_alive_interval = "10s"
+client_alive_count_max = 11
+channel_timeout = "12s"
+ciphers = ["aes256-gcm@openssh.com"]
+kex_algorithms = ["curve25519-sha256"]
+macs = ["hmac-sha2-256-etm@openssh.com"]
 [serve]
 listen = "[::1]:443"
 http_listen = ":80"
@@ -137,6 +150,11 @@ func TestEveryKey(t *testing.T) {
 		Receive: Receive{
 			Listen: "127.0.0.1:22", AuthorizedKeys: in("keys.txt"),
 			HostKeys: []Path{in("a"), "/b"}, MaxPackage: 1 << 30,
+			PublishWait: Duration(time.Second), LoginGraceTime: Duration(2 * time.Second), MaxAuthTries: 3,
+			MaxStartups: Startups{4, 5, 6}, MaxSessions: 7, MaxConnectionsPerAddress: 8, MaxConnectionsPerKey: 9,
+			ClientAliveInterval: Duration(10 * time.Second), ClientAliveCountMax: 11, ChannelTimeout: Duration(12 * time.Second),
+			Ciphers: []string{"aes256-gcm@openssh.com"}, KexAlgorithms: []string{"curve25519-sha256"},
+			MACs: []string{"hmac-sha2-256-etm@openssh.com"},
 		},
 		Serve: Serve{
 			Listen: "[::1]:443", HTTPListen: ":80", URL: "https://repo.example.org/arch",
@@ -207,6 +225,8 @@ func TestRefused(t *testing.T) {
 		{"[build]\nhub = \"https://x\"", `build.hub = "https://x": accepts a URL that begins with ssh://`},
 		{"[build]\ndocker = \"ftp://x\"", `build.docker = "ftp://x": accepts a URL that begins with unix:// or tcp://`},
 		{"[build]\nimage = \"--privileged\"", `build.image = "--privileged": accepts an image`},
+		{"[receive]\nmax_startups = \"10:30\"", `receive.max_startups = "10:30": accepts "START:RATE:FULL"`},
+		{"[receive]\nmax_startups = \"10:30:5\"", `receive.max_startups = "10:30:5": accepts "START:RATE:FULL"`},
 		{"[build]\njobs = 0", `build.jobs = "0": accepts a whole number from 1 up`},
 		{"[build]\njobs = 1.5", `build.jobs = "1.500000": accepts a whole number`},
 		{"[build]\ncpus = 0", `build.cpus = "0": accepts a number of processors`},

@@ -14,7 +14,21 @@ import (
 // complete.
 func defaults() *Config {
 	return &Config{
-		Receive: Receive{Listen: ":2222", MaxPackage: 4 << 30, MinFree: 2 << 30},
+		Receive: Receive{
+			Listen:                   ":2222",
+			MaxPackage:               4 << 30,
+			MinFree:                  2 << 30,
+			PublishWait:              Duration(30 * time.Second),
+			LoginGraceTime:           Duration(time.Minute),
+			MaxAuthTries:             6,
+			MaxStartups:              Startups{50, 30, 200},
+			MaxSessions:              10,
+			MaxConnectionsPerAddress: 128,
+			MaxConnectionsPerKey:     64,
+			ClientAliveInterval:      Duration(30 * time.Second),
+			ClientAliveCountMax:      4,
+			ChannelTimeout:           Duration(4 * time.Hour),
+		},
 		Serve: Serve{
 			Listen:          ":8443",
 			AdminListen:     "127.0.0.1:8444",

@@ -114,6 +114,22 @@ func (c *Count) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Startups is a limit on connections that have proved nothing yet, as
+// MaxStartups in sshd_config(5): "start:rate:full".
+type Startups struct{ Start, Rate, Full int }
+
+// UnmarshalText takes three numbers between colons.
+func (s *Startups) UnmarshalText(b []byte) error {
+	n, err := fmt.Sscanf(string(b), "%d:%d:%d", &s.Start, &s.Rate, &s.Full)
+	if err != nil || n != 3 || s.String() != string(b) ||
+		s.Start < 1 || s.Rate < 1 || s.Rate > 100 || s.Full < s.Start {
+		return &valueError{string(b), `"START:RATE:FULL" as in sshd_config(5), such as "50:30:200"`}
+	}
+	return nil
+}
+
+func (s Startups) String() string { return fmt.Sprintf("%d:%d:%d", s.Start, s.Rate, s.Full) }
+
 // CPUs is a number of processors; fractions are shares of one.
 type CPUs float64
 

@@ -27,9 +27,6 @@ func (w *world) cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 // cmdReceive does something with serene-receive: as cmdServe.
 // Its host key is pinned when it first is there.
 func (w *world) cmdReceive(ts *testscript.TestScript, neg bool, args []string) {
-	if wait := ts.Getenv("SERENE_PUBLISH_WAIT"); wait != "" {
-		w.receive.Env = append(w.receive.Env, "SERENE_PUBLISH_WAIT="+wait)
-	}
 	w.control(ts, neg, w.receive, args)
 	if w.hostTrusted || !w.receive.Running() {
 		return

@@ -47,8 +47,6 @@ type worldKey struct{}
 //	$HTTPS $HTTP $ADMIN    base URLs
 //	$CERT                  PEM file of the HTTPS certificate, once there is a client
 //	$ROOT $KEYRING         the client's installed system and GnuPG home
-//
-// and can set $SERENE_PUBLISH_WAIT for serene-receive.
 type world struct {
 	dir            string
 	sockets        []*unit.Socket
