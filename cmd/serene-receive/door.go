@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
-	"time"
 
 	gossh "golang.org/x/crypto/ssh"
 
@@ -49,13 +48,17 @@ func openDoor(c *config.Config, log *slog.Logger) (*door, error) {
 	}
 	d := &door{log: log, keys: sshd.OpenKeyFile(string(c.Receive.AuthorizedKeys), checkCommand, log)}
 	d.receiver.Store(r)
-	d.server, err = sshd.New(sshd.Config{HostKeys: hostKeys, Keys: d.keys, Exec: d.exec, Subsystems: map[string]sshd.Handler{"sftp": d.sftp}, Log: log})
+	d.server, err = sshd.New(sshd.Config{
+		HostKeys:   hostKeys,
+		Keys:       d.keys,
+		Exec:       d.exec,
+		Subsystems: map[string]sshd.Handler{"sftp": d.sftp},
+		Limits:     limits(&c.Receive),
+		Algorithms: sshd.Algorithms{Ciphers: c.Receive.Ciphers, KexAlgorithms: c.Receive.KexAlgorithms, MACs: c.Receive.MACs},
+		Log:        log,
+	})
 	return d, err
 }
-
-// publishWaitEnv shortens or lengthens how long a push waits to be published,
-// as a duration such as 2s.
-const publishWaitEnv = "SERENE_PUBLISH_WAIT"
 
 // newReceiver returns the verbs for a configuration.
 func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) {
@@ -79,12 +82,6 @@ func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) 
 	if err := errors.Join(durable.MkdirAll(rates, 0o700), durable.MkdirAll(partial, 0o770)); err != nil {
 		return nil, err
 	}
-	var wait time.Duration // 0 is the default
-	if s := os.Getenv(publishWaitEnv); s != "" {
-		if wait, err = time.ParseDuration(s); err != nil || wait <= 0 {
-			return nil, fmt.Errorf("%s = %q: accepts a duration above zero such as 30s", publishWaitEnv, s)
-		}
-	}
 	return receive.New(receive.Options{
 		Store:       store,
 		Log:         log,
@@ -95,7 +92,7 @@ func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) 
 		Keep:        repo.Keep{Generations: c.Serve.KeepGenerations.Std(), Packages: c.Serve.PackageGrace.Std()},
 		RateDir:     rates,
 		PartialDir:  partial,
-		PublishWait: wait,
+		PublishWait: c.Receive.PublishWait.Std(),
 	}), nil
 }
 
@@ -109,6 +106,21 @@ func certificate(c *config.Config) string {
 		return ""
 	}
 	return filepath.Join(string(c.State), "keys", "tls", "cert.pem")
+}
+
+// limits are the door's own.
+func limits(r *config.Receive) sshd.Limits {
+	return sshd.Limits{
+		LoginGraceTime:           r.LoginGraceTime.Std(),
+		MaxAuthTries:             int(r.MaxAuthTries),
+		MaxStartups:              sshd.MaxStartups(r.MaxStartups),
+		MaxSessions:              int(r.MaxSessions),
+		MaxConnectionsPerAddress: int(r.MaxConnectionsPerAddress),
+		MaxConnectionsPerKey:     int(r.MaxConnectionsPerKey),
+		ClientAliveInterval:      r.ClientAliveInterval.Std(),
+		ClientAliveCountMax:      int(r.ClientAliveCountMax),
+		ChannelTimeout:           r.ChannelTimeout.Std(),
+	}
 }
 
 func checkCommand(command string) error {
