@@ -86,6 +86,8 @@ var flagHelp = []struct{ flag, word, help string }{
 	{"hold", "--hold WHY", "and keep newer versions of what was taken back out"},
 	{"dry-run", "--dry-run", "only say what would be done"},
 	{"repair", "--repair", "make again what can be derived, for keys with all rights"},
+	{"announce", "--announce", "make the key that is to follow the signing key, and show it to clients"},
+	{"packages", "--packages", "sign packages again, too"},
 	{"no-wait", "--no-wait", "return when it is accepted, before it is published"},
 	{"job", "--job ID", "the packages are what this build has made"},
 	{"attempt", "--attempt N", "of the build, which counts while it is the last"},

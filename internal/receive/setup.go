@@ -47,6 +47,7 @@ type setupRow struct {
 	URL         string   `json:"url"`
 	Repos       []string `json:"repos"`
 	Fingerprint string   `json:"fingerprint"`
+	Trust       []string `json:"trust"`                 // fingerprints of all keys in Key: that, the next, and earlier ones
 	Key         string   `json:"key"`                   // armored
 	Certificate string   `json:"certificate,omitempty"` // PEM, where it is self-signed
 	PacmanConf  string   `json:"pacman_conf"`
@@ -61,7 +62,11 @@ func setup(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	row := setupRow{URL: c.URL, Repos: c.mayRepos(), Fingerprint: fingerprint, Key: string(armored)}
+	trust, err := repo.Fingerprints(armored)
+	if err != nil {
+		return err
+	}
+	row := setupRow{URL: c.URL, Repos: c.mayRepos(), Fingerprint: fingerprint, Trust: trust, Key: string(armored)}
 	for _, name := range row.Repos {
 		row.PacmanConf += fmt.Sprintf("[%s]\nSigLevel = Required DatabaseRequired\nServer = %s/$repo/$arch\n\n", name, c.URL)
 	}
@@ -103,14 +108,17 @@ func fileRune(r rune) rune {
 }
 
 func (s setupRow) trustKey() string {
-	return fmt.Sprintf(`
+	text := fmt.Sprintf(`
 # Trust the key that packages and databases are signed with.
 sudo pacman-key --init
 sudo pacman-key --add - <<'END'
 %s
 END
-sudo pacman-key --lsign-key %s
-`, strings.TrimSpace(s.Key), s.Fingerprint)
+`, strings.TrimSpace(s.Key))
+	for _, fingerprint := range s.Trust {
+		text += "sudo pacman-key --lsign-key " + fingerprint + "\n"
+	}
+	return text
 }
 
 func (s setupRow) addRepos() string {

@@ -63,3 +63,34 @@ func TestUpkeep(t *testing.T) {
 	}
 	w.must(w.do("", "doctor", "--repair"))
 }
+
+// The steps of replacing the signing key, and what each shows.
+func TestResign(t *testing.T) {
+	w := newWorld(t, true)
+	w.push("foo", "1-1")
+	old := strings.TrimSpace(w.must(w.do("", "setup")).out)
+	if n := strings.Count(old, "--lsign-key"); n != 1 {
+		t.Errorf("setup trusts %d keys", n)
+	}
+	announced := w.must(w.do("", "resign", "--announce")).out
+	if !strings.HasPrefix(announced, "announced ") {
+		t.Errorf("resign --announce: %s", announced)
+	}
+	if n := strings.Count(w.must(w.do("", "setup")).out, "--lsign-key"); n != 2 {
+		t.Errorf("setup trusts %d keys", n)
+	}
+	next := strings.Trim(strings.Fields(announced)[1], ";")
+	if got := w.must(w.do("", "resign", "--packages")).out; got != "signed 12 databases and 1 packages with "+next+"\n" {
+		t.Errorf("resign: %s", got)
+	}
+	if got := w.must(w.do("", "doctor")).out; got != "" {
+		t.Errorf("doctor: %s", got)
+	}
+	w.want(w.do("", "resign", "--announce", "--packages"), exitUsage, "resign: --announce signs nothing; usage: resign [--announce] [--packages] [--no-wait] [--json]")
+	if r := w.as("--allow read,push", "", "resign"); r.code != exitDenied {
+		t.Errorf("exit code %d: %s", r.code, r.err)
+	}
+	if r := w.as("--allow all --package foo", "", "resign"); r.code != exitDenied {
+		t.Errorf("exit code %d: %s", r.code, r.err)
+	}
+}

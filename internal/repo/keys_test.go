@@ -1,14 +1,12 @@
 package repo
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,13 +24,9 @@ func (r *testRepo) announced() []string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	list, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(armored))
+	all, err := Fingerprints(armored)
 	if err != nil {
 		r.t.Fatal(err)
-	}
-	var all []string
-	for _, e := range list {
-		all = append(all, fingerprint(e))
 	}
 	return all
 }

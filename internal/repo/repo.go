@@ -173,14 +173,18 @@ func (s *Store) places() []place {
 // that may not read the secret one.
 func (s *Store) publicKeyFile() string { return s.path("keys", "public.asc") }
 
-// PublicKey returns the armored public key packages and databases are signed
-// with, and its fingerprint (upper hex). It is ErrBusy until a writer has
-// started once.
+// PublicKey returns the armored public keys clients are to trust, and the
+// fingerprint (upper hex) of the first, which packages and databases are signed
+// with now; Fingerprints those of all. It is ErrBusy until a writer has started
+// once.
 func (s *Store) PublicKey() (armored []byte, fingerprint string, err error) {
 	armored, err = os.ReadFile(s.publicKeyFile())
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: there is no signing key yet: serene-serve has not started", ErrBusy)
 	}
-	fingerprint, err = fingerprintOf(armored)
-	return armored, fingerprint, err
+	all, err := Fingerprints(armored)
+	if err != nil {
+		return nil, "", err
+	}
+	return armored, all[0], nil
 }

@@ -144,12 +144,18 @@ func fingerprint(e *openpgp.Entity) string {
 	return strings.ToUpper(hex.EncodeToString(e.PrimaryKey.Fingerprint))
 }
 
-func fingerprintOf(public []byte) (string, error) {
-	list, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(public))
+// Fingerprints lists the fingerprints (upper hex) of armored public keys, of
+// which there is at least one.
+func Fingerprints(armored []byte) ([]string, error) {
+	list, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(armored))
 	if err != nil || len(list) == 0 {
-		return "", fmt.Errorf("public key: %w", err)
+		return nil, fmt.Errorf("public key: %w", err)
 	}
-	return fingerprint(list[0]), nil
+	var all []string
+	for _, e := range list {
+		all = append(all, fingerprint(e))
+	}
+	return all, nil
 }
 
 func armored(kind string, write func(io.Writer) error) ([]byte, error) {
