@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	gossh "golang.org/x/crypto/ssh"
@@ -15,8 +16,10 @@ import (
 	"serene/internal/config"
 	"serene/internal/daemon"
 	"serene/internal/durable"
+	"serene/internal/job"
 	"serene/internal/receive"
 	"serene/internal/repo"
+	"serene/internal/source"
 	"serene/sshd"
 )
 
@@ -26,13 +29,14 @@ type door struct {
 	log      *slog.Logger
 	keys     *sshd.KeyFile
 	server   *sshd.Server
+	queue    *queue
 	receiver atomic.Pointer[receive.Receiver]
 }
 
 // openDoor makes what is missing of the state and returns a door that does not
 // listen yet.
-func openDoor(c *config.Config, log *slog.Logger) (*door, error) {
-	r, err := newReceiver(c, log)
+func openDoor(c *config.Config, q *queue, log *slog.Logger) (*door, error) {
+	r, err := newReceiver(c, q.verbsClient, log)
 	if err != nil {
 		return nil, err
 	}
@@ -46,13 +50,14 @@ func openDoor(c *config.Config, log *slog.Logger) (*door, error) {
 	if err := createAuthorizedKeys(string(c.Receive.AuthorizedKeys), log); err != nil {
 		return nil, err
 	}
-	d := &door{log: log, keys: sshd.OpenKeyFile(string(c.Receive.AuthorizedKeys), checkCommand, log)}
+	welcomeBuilder(c, hostKeys, log)
+	d := &door{log: log, queue: q, keys: sshd.OpenKeyFile(string(c.Receive.AuthorizedKeys), checkCommand, log)}
 	d.receiver.Store(r)
 	d.server, err = sshd.New(sshd.Config{
 		HostKeys:   hostKeys,
 		Keys:       d.keys,
-		Exec:       d.exec,
-		Subsystems: map[string]sshd.Handler{"sftp": d.sftp},
+		Exec:       d.counted(d.exec),
+		Subsystems: d.subsystems(),
 		Limits:     limits(&c.Receive),
 		Algorithms: sshd.Algorithms{Ciphers: c.Receive.Ciphers, KexAlgorithms: c.Receive.KexAlgorithms, MACs: c.Receive.MACs},
 		Log:        log,
@@ -60,8 +65,9 @@ func openDoor(c *config.Config, log *slog.Logger) (*door, error) {
 	return d, err
 }
 
-// newReceiver returns the verbs for a configuration.
-func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) {
+// newReceiver returns the verbs for a configuration, which ask the hub through
+// what queue returns.
+func newReceiver(c *config.Config, queue func() (*job.Client, error), log *slog.Logger) (*receive.Receiver, error) {
 	state := string(c.State)
 	var specs []repo.Spec
 	for _, r := range c.Repos {
@@ -82,8 +88,15 @@ func newReceiver(c *config.Config, log *slog.Logger) (*receive.Receiver, error) 
 	if err := errors.Join(durable.MkdirAll(rates, 0o700), durable.MkdirAll(partial, 0o770)); err != nil {
 		return nil, err
 	}
+	builds, err := job.OpenDir(state)
+	if err != nil {
+		return nil, err
+	}
 	return receive.New(receive.Options{
 		Store:       store,
+		Queue:       queue,
+		Builds:      builds,
+		AUR:         &source.AUR{URL: strings.TrimRight(c.AUR.URL.String(), "/")},
 		Log:         log,
 		Version:     daemon.Version(),
 		URL:         c.Serve.URL.String(),
@@ -203,7 +216,7 @@ func (d *door) reload(ctx context.Context, configs <-chan *config.Config) {
 		case <-ctx.Done():
 			return
 		case c := <-configs:
-			if r, err := newReceiver(c, d.log); err != nil {
+			if r, err := newReceiver(c, d.queue.verbsClient, d.log); err != nil {
 				d.log.Error("not reloaded", "err", err)
 			} else {
 				d.receiver.Store(r)

@@ -32,7 +32,12 @@ const drainTime = time.Minute
 
 func run(ctx context.Context, p *daemon.Process) error {
 	go tuneMemory(ctx)
-	d, err := openDoor(p.Config, p.Log)
+	q, err := openQueue(p.Config, p.Log)
+	if err != nil {
+		return err
+	}
+	defer q.close()
+	d, err := openDoor(p.Config, q, p.Log)
 	if err != nil {
 		return err
 	}
@@ -52,6 +57,7 @@ func run(ctx context.Context, p *daemon.Process) error {
 	}
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	go q.drain(drain)
 	if err := d.server.Shutdown(drain); err != nil {
 		p.Log.Warn("sessions were cut off", "after", drainTime)
 	}

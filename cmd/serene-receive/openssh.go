@@ -43,7 +43,7 @@ func runForced(args []string) int {
 	if err != nil {
 		return failed(log, err)
 	}
-	r, err := newReceiver(c, log)
+	r, err := newReceiver(c, otherQueue(c), log)
 	if err != nil {
 		return failed(log, err)
 	}

@@ -19,7 +19,8 @@ import (
 
 const (
 	exitBusy   = 7 // of a verb: nothing is wrong with what was asked
-	pushTries  = 5
+	pushTries  = 5 // answered with it
+	pushWithin = 10 * time.Minute
 	maxReceipt = 1 << 20
 )
 
@@ -43,10 +44,12 @@ func (a *attempt) publish() error {
 }
 
 // push sends all that lies in dir. Trouble of the way is not the package's: it
-// is tried again, and the same bytes are no conflict.
+// is tried again, and the same bytes are no conflict. A hub that is gone is
+// waited for, as its jobs are its own to give away.
 func (a *attempt) push(dir string) error {
 	argv := []string{"push", "-", "--repo", a.task.Repo, "--job", string(a.task.ID), "--attempt", strconv.FormatInt(a.task.Attempt, 10)}
-	for try := 1; ; try++ {
+	deadline := time.Now().Add(pushWithin)
+	for busy := 0; ; {
 		receipts := &limited{left: maxReceipt}
 		err := a.pushOnce(dir, argv, receipts)
 		if err == nil {
@@ -56,10 +59,13 @@ func (a *attempt) push(dir string) error {
 		}
 		fmt.Fprintf(a.out, "  -> push: %s\n", oneLine(err.Error()))
 		var refused *Refusal
-		if errors.As(err, &refused) && refused.Code != exitBusy {
+		switch answered := errors.As(err, &refused); {
+		case answered && refused.Code != exitBusy:
 			return failed(build.CausePackage, "push: %s", oneLine(refused.Reason))
+		case answered:
+			busy++
 		}
-		if try == pushTries || !sleep(a.ctx, time.Duration(try)*again) {
+		if busy == pushTries || time.Now().After(deadline) || !sleep(a.ctx, time.Duration(1+busy)*again) {
 			return failed(build.CauseHost, "push: %s", oneLine(err.Error()))
 		}
 	}

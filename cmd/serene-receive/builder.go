@@ -1,0 +1,124 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+
+	gossh "golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"serene/internal/config"
+	"serene/internal/durable"
+	"serene/sshd"
+)
+
+// builderRights is the line that a builder on this machine gets in
+// authorized_keys. Whoever takes it out, or changes it, has the last word: it is
+// added once, when the key is made.
+const builderRights = `restrict,command="serene-receive --allow work" `
+
+// welcomeBuilder makes what a builder that works with this state directory
+// needs to come in: a key, its line in authorized_keys, and the host's key in
+// known_hosts. Builders elsewhere bring their own. That it cannot be done is no
+// reason not to serve: the files may be kept by somebody else.
+func welcomeBuilder(c *config.Config, hostKeys []gossh.Signer, log *slog.Logger) {
+	if err := makeBuilderKey(c, hostKeys, log); err != nil {
+		log.Warn("the builder here has to be let in by hand", "err", err)
+	}
+}
+
+func makeBuilderKey(c *config.Config, hostKeys []gossh.Signer, log *slog.Logger) error {
+	addr, ok := localHub(c.Build.Hub.String())
+	if !ok {
+		return nil
+	}
+	if err := writeKnownHosts(string(c.Build.KnownHosts), addr, hostKeys); err != nil {
+		return fmt.Errorf("write known hosts for the builder here: %w", err)
+	}
+	if _, err := os.Lstat(string(c.Build.Identity)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	key, text, err := newIdentity()
+	if err != nil {
+		return err
+	}
+	// The line first: after a crash in between, another key gets another line.
+	if err := authorize(string(c.Receive.AuthorizedKeys), key); err != nil {
+		return fmt.Errorf("authorise the builder here: %w", err)
+	}
+	// The builder may be another user of the same group.
+	if err := durable.WriteFile(string(c.Build.Identity), text, 0o640); err != nil {
+		return fmt.Errorf("write the builder's key: %w", err)
+	}
+	log.Info("made a key for the builder here, and a line in authorized_keys", "file", string(c.Build.Identity), "fingerprint", sshd.Fingerprint(key))
+	return nil
+}
+
+// localHub returns HOST:PORT of a hub's URL if it is on this machine.
+func localHub(hub string) (string, bool) {
+	u, err := url.Parse(hub)
+	if err != nil {
+		return "", false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if u.Hostname() != "localhost" && (err != nil || !addr.IsLoopback()) {
+		return "", false
+	}
+	port := u.Port()
+	if port == "" {
+		port = "22"
+	}
+	return net.JoinHostPort(u.Hostname(), port), true
+}
+
+// writeKnownHosts writes the file unless it has these keys already.
+func writeKnownHosts(file, addr string, keys []gossh.Signer) error {
+	var text strings.Builder
+	for _, k := range keys {
+		text.WriteString(knownhosts.Line([]string{addr}, k.PublicKey()) + "\n")
+	}
+	if had, err := os.ReadFile(file); err == nil && string(had) == text.String() {
+		return nil
+	}
+	return durable.WriteFile(file, []byte(text.String()), 0o644)
+}
+
+func newIdentity() (gossh.PublicKey, []byte, error) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	block, err := gossh.MarshalPrivateKey(private, "serene-build")
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := gossh.NewPublicKey(public)
+	return key, pem.EncodeToMemory(block), err
+}
+
+// authorize appends the key's line.
+func authorize(file string, key gossh.PublicKey) error {
+	had, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if n := len(had); n > 0 && had[n-1] != '\n' {
+		had = append(had, '\n')
+	}
+	line := builderRights + strings.TrimSpace(string(gossh.MarshalAuthorizedKey(key))) + " the builder here\n"
+	st, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(file, append(had, line...), st.Mode().Perm())
+}
