@@ -52,7 +52,7 @@ func openDoor(c *config.Config, q *queue, log *slog.Logger) (*door, error) {
 	}
 	welcomeBuilder(c, hostKeys, log)
 	d := &door{log: log, queue: q, keys: sshd.OpenKeyFile(string(c.Receive.AuthorizedKeys), checkCommand, log)}
-	d.receiver.Store(r)
+	d.use(r)
 	d.server, err = sshd.New(sshd.Config{
 		HostKeys:   hostKeys,
 		Keys:       d.keys,
@@ -63,6 +63,20 @@ func openDoor(c *config.Config, q *queue, log *slog.Logger) (*door, error) {
 		Log:        log,
 	})
 	return d, err
+}
+
+// use puts r behind the door.
+func (d *door) use(r *receive.Receiver) {
+	r.KeysChanged = d.readKeys
+	d.receiver.Store(r)
+}
+
+// readKeys reads the keys again, and ends the connections of those that are
+// there no more.
+func (d *door) readKeys() {
+	if err := d.keys.Reload(); err == nil {
+		d.server.Recheck()
+	}
 }
 
 // newReceiver returns the verbs for a configuration, which ask the hub through
@@ -93,19 +107,20 @@ func newReceiver(c *config.Config, queue func() (*job.Client, error), log *slog.
 		return nil, err
 	}
 	return receive.New(receive.Options{
-		Store:       store,
-		Queue:       queue,
-		Builds:      builds,
-		AUR:         &source.AUR{URL: strings.TrimRight(c.AUR.URL.String(), "/")},
-		Log:         log,
-		Version:     daemon.Version(),
-		URL:         c.Serve.URL.String(),
-		TLSCert:     certificate(c),
-		MaxPackage:  int64(c.Receive.MaxPackage),
-		Keep:        repo.Keep{Generations: c.Serve.KeepGenerations.Std(), Packages: c.Serve.PackageGrace.Std()},
-		RateDir:     rates,
-		PartialDir:  partial,
-		PublishWait: c.Receive.PublishWait.Std(),
+		Store:          store,
+		Queue:          queue,
+		Builds:         builds,
+		AUR:            &source.AUR{URL: strings.TrimRight(c.AUR.URL.String(), "/")},
+		Log:            log,
+		Version:        daemon.Version(),
+		URL:            c.Serve.URL.String(),
+		TLSCert:        certificate(c),
+		MaxPackage:     int64(c.Receive.MaxPackage),
+		Keep:           repo.Keep{Generations: c.Serve.KeepGenerations.Std(), Packages: c.Serve.PackageGrace.Std()},
+		RateDir:        rates,
+		PartialDir:     partial,
+		AuthorizedKeys: string(c.Receive.AuthorizedKeys),
+		PublishWait:    c.Receive.PublishWait.Std(),
 	}), nil
 }
 
@@ -219,11 +234,9 @@ func (d *door) reload(ctx context.Context, configs <-chan *config.Config) {
 			if r, err := newReceiver(c, d.queue.verbsClient, d.log); err != nil {
 				d.log.Error("not reloaded", "err", err)
 			} else {
-				d.receiver.Store(r)
+				d.use(r)
 			}
-			if err := d.keys.Reload(); err == nil {
-				d.server.Recheck()
-			}
+			d.readKeys()
 		}
 	}
 }

@@ -7,11 +7,16 @@
 // one verb that the client asked for, with the rights that its flags give.
 //
 //	serene-receive --allow push,pull --repo testing …
+//
+// As the forced command of every key, with the rights of each key's own line:
+//
+//	serene-receive --forced
 package main
 
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"serene/internal/daemon"
@@ -19,8 +24,9 @@ import (
 )
 
 func main() {
+	args := os.Args[1:]
 	_, asked := os.LookupEnv("SSH_ORIGINAL_COMMAND")
-	if args := os.Args[1:]; receive.HasRightsFlag(args) || len(args) == 0 && asked {
+	if receive.HasRightsFlag(args) || slices.Equal(args, []string{forcedFlag}) || len(args) == 0 && asked {
 		os.Exit(runForced(args))
 	}
 	daemon.Main("serene-receive", run)

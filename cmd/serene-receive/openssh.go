@@ -3,10 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"log/syslog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -25,30 +27,70 @@ const (
 	exitBusy   = 7
 )
 
-// runForced runs the verb in SSH_ORIGINAL_COMMAND with the rights that args
-// give. The configuration is found through SERENE_CONFIG and SERENE_STATE
-// alone: SetEnv in sshd_config may set them.
+// forcedFlag is what serene-receive is given as the forced command of every
+// key, which is why it cannot say what one key may do: the key's line in
+// authorized_keys does.
+const forcedFlag = "--forced"
+
+// runForced runs the verb in SSH_ORIGINAL_COMMAND. The configuration is found
+// through SERENE_CONFIG and SERENE_STATE alone: SetEnv in sshd_config may set
+// them.
 func runForced(args []string) int {
 	// SIGPIPE is how a client that went away shows.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	log := forcedLog()
-	rights, err := receive.ParseRightsFlags(args)
-	if err != nil {
-		log.Error("forced command", "err", err)
-		fmt.Fprintln(os.Stderr, "serene: the forced command of this key is not understood; the server's log says why")
-		return exitDenied
-	}
 	c, err := config.Load(os.Getenv("SERENE_CONFIG"), os.Getenv("SERENE_STATE"))
 	if err != nil {
 		return failed(log, err)
+	}
+	by, err := forcedCaller(args, c)
+	if err != nil {
+		log.Error("forced command", "err", err)
+		fmt.Fprintln(os.Stderr, "serene: what this key may do is not understood; the server's log says why")
+		return exitDenied
 	}
 	r, err := newReceiver(c, otherQueue(c), log)
 	if err != nil {
 		return failed(log, err)
 	}
-	by := receive.Caller{Key: keyOf(os.Getenv("SSH_USER_AUTH")), Remote: remoteOf(os.Getenv("SSH_CONNECTION")), Rights: rights}
 	return r.RunLine(ctx, by, os.Getenv("SSH_ORIGINAL_COMMAND"), receive.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+}
+
+// forcedCaller is who sshd has let in. Its rights are in args where they are
+// the forced command of its line, else its line is looked for.
+func forcedCaller(args []string, c *config.Config) (by receive.Caller, err error) {
+	by = receive.Caller{Key: "openssh", Remote: remoteOf(os.Getenv("SSH_CONNECTION"))}
+	id, unknown := forcedIdentity(by.Remote, c)
+	if unknown == nil {
+		by.Key, by.Comment = id.Fingerprint, id.Comment
+	}
+	switch {
+	case receive.HasRightsFlag(args):
+		by.Rights, err = receive.ParseRightsFlags(args)
+	case unknown != nil:
+		err = unknown
+	default:
+		by.Rights, err = rightsOf(id)
+	}
+	return by, err
+}
+
+// forcedIdentity finds the key that sshd, with ExposeAuthInfo, says the client
+// has, and its line.
+func forcedIdentity(remote string, c *config.Config) (*sshd.Identity, error) {
+	key, err := authKey(os.Getenv("SSH_USER_AUTH"))
+	if err != nil {
+		return nil, err
+	}
+	addr, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return nil, err
+	}
+	// What a daemon logs about its keys at start would be logged for every
+	// command here.
+	keys := sshd.OpenKeyFile(string(c.Receive.AuthorizedKeys), checkCommand, slog.New(slog.DiscardHandler))
+	return keys.Authorize(os.Getenv("USER"), net.TCPAddrFromAddrPort(addr), key)
 }
 
 func failed(log *slog.Logger, err error) int {
@@ -66,16 +108,14 @@ func forcedLog() *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, nil))
 }
 
-// keyOf returns the fingerprint of the key that sshd, with ExposeAuthInfo,
-// says the client has, "openssh" where it does not say.
-func keyOf(authInfo string) string {
-	const unknown = "openssh"
-	if authInfo == "" {
-		return unknown
+// authKey returns the key in the file that sshd names in SSH_USER_AUTH.
+func authKey(file string) (gossh.PublicKey, error) {
+	if file == "" {
+		return nil, errors.New("which key the client has is not known: sshd_config needs ExposeAuthInfo yes")
 	}
-	f, err := os.Open(authInfo)
+	f, err := os.Open(file)
 	if err != nil {
-		return unknown
+		return nil, err
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
@@ -83,11 +123,10 @@ func keyOf(authInfo string) string {
 		if !ok {
 			continue
 		}
-		if key, _, _, _, err := gossh.ParseAuthorizedKey([]byte(line)); err == nil {
-			return sshd.Fingerprint(key)
-		}
+		key, _, _, _, err := gossh.ParseAuthorizedKey([]byte(line))
+		return key, err
 	}
-	return unknown
+	return nil, fmt.Errorf("%s: no public key", file)
 }
 
 // remoteOf returns the client's address from SSH_CONNECTION, which is its

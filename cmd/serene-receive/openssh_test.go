@@ -4,30 +4,33 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"serene/sshd"
 )
 
-func TestKeyOf(t *testing.T) {
+func TestAuthKey(t *testing.T) {
 	const (
 		key         = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 		fingerprint = "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"
 	)
-	for _, tt := range []struct{ info, want string }{
-		{"publickey " + key + "\n", fingerprint},
-		{"hostbased x\npublickey " + key + "\n", fingerprint},
-		{"password\n", "openssh"},
-		{"publickey not a key\n", "openssh"},
-		{"", "openssh"},
+	for info, want := range map[string]string{
+		"publickey " + key + "\n":              fingerprint,
+		"hostbased x\npublickey " + key + "\n": fingerprint,
+		"password\n":                           "",
+		"publickey not a key\n":                "",
+		"":                                     "",
 	} {
 		file := filepath.Join(t.TempDir(), "auth")
-		if err := os.WriteFile(file, []byte(tt.info), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(info), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := keyOf(file); got != tt.want {
-			t.Errorf("%q: %s, want %s", tt.info, got, tt.want)
+		got, err := authKey(file)
+		if (err == nil) != (want != "") || err == nil && sshd.Fingerprint(got) != want {
+			t.Errorf("%q: %v, %v, want %s", info, got, err, want)
 		}
 	}
 	for _, file := range []string{"", filepath.Join(t.TempDir(), "missing")} {
-		if got := keyOf(file); got != "openssh" {
+		if got, err := authKey(file); err == nil {
 			t.Errorf("%q: %s", file, got)
 		}
 	}

@@ -21,22 +21,7 @@ func (s Set) list() []string {
 
 // has words what the caller may do, in the flags of its line.
 func (c Caller) has() string {
-	r := c.Rights
-	var given []string
-	for _, axis := range []struct {
-		flag string
-		set  Set
-	}{{"allow", r.Verbs}, {"repo", r.Repos}, {"package", r.Packages}, {"arch", r.Arches}} {
-		if !axis.set.all {
-			given = append(given, "--"+axis.flag+" "+axis.set.String())
-		}
-	}
-	if r.MaxSize > 0 {
-		given = append(given, "--max-size "+size(r.MaxSize))
-	}
-	if r.Rate != (Rate{}) {
-		given = append(given, "--rate "+r.Rate.String())
-	}
+	given := c.Rights.flags()
 	if given == nil {
 		return "this key has all rights"
 	}

@@ -72,8 +72,11 @@ func (c *call) manual(mine []verb) string {
 	return b.String()
 }
 
-// flagHelp words the flags of all verbs.
-var flagHelp = []struct{ flag, word, help string }{
+// flagWord is a flag in the manual.
+type flagWord struct{ flag, word, help string }
+
+// flagHelp words the flags of the verbs that have no words of their own.
+var flagHelp = []flagWord{
 	{"repo", "--repo R", "the repository meant, where it is not the first"},
 	{"arch", "--arch A", "only the database of this architecture"},
 	{"tar", "--tar", "write a tar of packages and signatures; push - takes it back"},
@@ -106,7 +109,11 @@ var flagHelp = []struct{ flag, word, help string }{
 func (v *verb) manual() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n    %s\n", v.name, v.synopsis, v.help)
-	for _, f := range flagHelp {
+	words := flagHelp
+	if v.name == "keys" {
+		words = grantHelp
+	}
+	for _, f := range words {
 		if kindOf(v.flags, f.flag) != unknownFlag {
 			fmt.Fprintf(&b, "    %-14s %s\n", f.word, f.help)
 		}

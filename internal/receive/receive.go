@@ -42,6 +42,13 @@ type Options struct {
 	// such keys are refused.
 	RateDir string
 
+	// AuthorizedKeys is the file that says who may log in. Without it no verb
+	// shows or changes it.
+	AuthorizedKeys string
+
+	// KeysChanged, where not nil, is told once AuthorizedKeys was changed.
+	KeysChanged func()
+
 	// PartialDir is where uploads by scp and sftp are written until they are
 	// whole, on the file system of the state. Without it there are none.
 	PartialDir string

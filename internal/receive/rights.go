@@ -104,7 +104,7 @@ func ParseRights(command string) (Rights, error) {
 
 // ParseRightsFlags is ParseRights for the words after serene-receive, as a
 // shell has split them.
-func ParseRightsFlags(words []string) (r Rights, err error) {
+func ParseRightsFlags(words []string) (Rights, error) {
 	given, operands, err := parseFlags(rightsFlags, words)
 	if err != nil {
 		return Rights{}, err
@@ -112,8 +112,13 @@ func ParseRightsFlags(words []string) (r Rights, err error) {
 	if len(operands) > 0 {
 		return Rights{}, fmt.Errorf("unexpected word %q", operands[0])
 	}
-	r = AllRights()
-	err = errors.Join(
+	return given.rights()
+}
+
+// rights are what the flags of a forced command give.
+func (given flags) rights() (Rights, error) {
+	r := AllRights()
+	err := errors.Join(
 		given.set("allow", &r.Verbs, checkAllow),
 		given.set("repo", &r.Repos, checkRepo),
 		given.set("package", &r.Packages, checkGlob),

@@ -93,10 +93,10 @@ func TestGroups(t *testing.T) {
 		"push":       "push hello help",
 		"build":      "hello help build jobs log cancel retry explain",
 		"work":       "push have pull hello key help",
-		"all":        "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor resign help build jobs log cancel retry explain",
+		"all":        "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor resign help keys revoke build jobs log cancel retry explain",
 		"remove":     "remove hello help",
 		"read,push":  "push have pull list info files search history hello key setup status doctor help jobs log explain",
-		"push,all":   "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor resign help build jobs log cancel retry explain",
+		"push,all":   "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor resign help keys revoke build jobs log cancel retry explain",
 		"build,pull": "pull hello help build jobs log cancel retry explain",
 	} {
 		r := mustRights(t, "serene-receive --allow "+group)
@@ -147,7 +147,7 @@ func TestAllow(t *testing.T) {
 func TestVerbTable(t *testing.T) {
 	for _, v := range verbs() {
 		for name := range strings.FieldsSeq(v.flags) {
-			flag := "--" + strings.TrimSuffix(name, "=")
+			flag := "--" + strings.TrimRight(name, "=+")
 			if !strings.Contains(v.synopsis, flag) {
 				t.Errorf("%s: %s is not in the synopsis", v.name, flag)
 			}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"serene/internal/repo"
@@ -26,7 +27,7 @@ type verb struct {
 func verbs() []verb {
 	read := []string{groupRead}
 	work := []string{groupRead, groupWork}
-	return append([]verb{
+	return slices.Concat([]verb{
 		{"push", "FILE|- [--repo R] [--sha256 HEX] [--downgrade] [--stage] [--no-wait] [--json] [--job ID --attempt N]",
 			"send the package FILE on stdin, or with - a tar of packages and signatures",
 			"repo= sha256= downgrade stage no-wait json job= attempt=", []string{groupPush, groupWork}, false, push},
@@ -96,7 +97,7 @@ func verbs() []verb {
 		{"help", "[VERB] [--json]",
 			"print this manual, or a verb's",
 			"json", read, true, help},
-	}, jobVerbs()...)
+	}, keyVerbs(), jobVerbs())
 }
 
 // lookup finds the verb called name.
