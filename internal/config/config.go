@@ -42,6 +42,23 @@ type Repo struct {
 	// Arches are the architectures it is published for. "any" is not one:
 	// such packages are listed for each. Default: the host's own.
 	Arches []Arch `toml:"arches"`
+
+	// Depends, Files and Claims say what a change comes to that breaks a rule on
+	// its result: "refuse" keeps it out, "warn" publishes it and says so in the
+	// receipt, "off" does not look. Default "warn".
+	//
+	// Depends: everything a package depends on is provided by the repositories
+	// here, or by those of [serve] upstream; without those there is no such rule.
+	// Files: no two packages own one file without a conflict between them.
+	// Claims: replaces, provides and conflicts do not name a package of another
+	// package base, unless Grants has it.
+	Depends Rule `toml:"depends"`
+	Files   Rule `toml:"files"`
+	Claims  Rule `toml:"claims"`
+
+	// Grants are the names, as globs such as "python-*", that packages here may
+	// claim although they are of another package base. Default: none.
+	Grants []Glob `toml:"grants"`
 }
 
 // Receive is the section [receive]: the SSH door.
@@ -163,6 +180,19 @@ type Serve struct {
 	// PackageGrace is how long a package file stays after the last generation
 	// that names it went. Default "168h".
 	PackageGrace Duration `toml:"package_grace"`
+
+	// KeepStaged is how long what push --stage prepared waits to be published.
+	// Default "168h".
+	KeepStaged Duration `toml:"keep_staged"`
+
+	// Upstream are the sync databases clients have beside these, for the rules on
+	// dependencies and claims: URLs in which "$arch" stands for the architecture,
+	// such as "https://geo.mirror.pkgbuild.com/core/os/$arch/core.db".
+	// Default: none, and no rule on dependencies.
+	Upstream []DatabaseURL `toml:"upstream"`
+
+	// UpstreamRefresh is how often they are asked for news. Default "24h".
+	UpstreamRefresh Duration `toml:"upstream_refresh"`
 }
 
 // Build is the section [build]: a builder, on this machine or another.

@@ -35,7 +35,7 @@ func TestDefaults(t *testing.T) {
 	}
 	for _, v := range []struct{ key, got, want any }{
 		{"state", c.State, Path("/var/lib/serene")},
-		{"repo", c.Repos, []Repo{{Name: "serene", Arches: []Arch{HostArch()}}}},
+		{"repo", c.Repos, []Repo{{"serene", []Arch{HostArch()}, RuleWarn, RuleWarn, RuleWarn, nil}}},
 		{"receive.listen", c.Receive.Listen, Addr(":2222")},
 		{"receive.authorized_keys", c.Receive.AuthorizedKeys, Path("/var/lib/serene/authorized_keys")},
 		{"receive.host_keys", c.Receive.HostKeys, []Path{"/var/lib/serene/keys/ssh_host_ed25519_key"}},
@@ -79,6 +79,10 @@ log = "json"
 [[repo]]
 name = "main"
 arches = ["x86_64", "aarch64"]
+depends = "refuse"
+files = "off"
+claims = "warn"
+grants = ["python-*", "a"]
 [[repo]]
 name = "testing"
 [receive]
@@ -113,6 +117,9 @@ debounce = "1s"
 max_delay = "1m"
 keep_generations = "1h"
 package_grace = "2h"
+keep_staged = "3h"
+upstream = ["https://m.example.org/core/os/$arch/core.db"]
+upstream_refresh = "4h"
 [build]
 hub = "ssh://b@hub:22"
 identity = "id"
@@ -146,7 +153,10 @@ func TestEveryKey(t *testing.T) {
 	in := func(name string) Path { return Path(filepath.Join(base, name)) }
 	want := &Config{
 		State: in("s"), Log: LogJSON,
-		Repos: []Repo{{"main", []Arch{"x86_64", "aarch64"}}, {"testing", []Arch{HostArch()}}},
+		Repos: []Repo{
+			{"main", []Arch{"x86_64", "aarch64"}, RuleRefuse, RuleOff, RuleWarn, []Glob{"python-*", "a"}},
+			{"testing", []Arch{HostArch()}, RuleWarn, RuleWarn, RuleWarn, nil},
+		},
 		Receive: Receive{
 			Listen: "127.0.0.1:22", AuthorizedKeys: in("keys.txt"),
 			HostKeys: []Path{in("a"), "/b"}, MaxPackage: 1 << 30,
@@ -161,7 +171,8 @@ func TestEveryKey(t *testing.T) {
 			TLSCert: in("c.pem"), TLSKey: in("k.pem"),
 			SigningKey: in("sign.asc"), SigningKeyPassphraseFile: in("pass"),
 			Debounce: Duration(time.Second), MaxDelay: Duration(time.Minute),
-			KeepGenerations: Duration(time.Hour), PackageGrace: Duration(2 * time.Hour),
+			KeepGenerations: Duration(time.Hour), PackageGrace: Duration(2 * time.Hour), KeepStaged: Duration(3 * time.Hour),
+			Upstream: []DatabaseURL{"https://m.example.org/core/os/$arch/core.db"}, UpstreamRefresh: Duration(4 * time.Hour),
 		},
 		Build: Build{
 			Hub: "ssh://b@hub:22", Identity: in("id"), KnownHosts: in("kh"),
@@ -202,6 +213,10 @@ func TestRefused(t *testing.T) {
 		{"[receive]\nlisten = \":ssh\"", `receive.listen = ":ssh": accepts an address such as`},
 		{"[receive]\nlisten = \"\"", `receive.listen = "": accepts an address such as ":2222"; this one cannot be off`},
 		{"[receive]\nhost_keys = \"one\"", `c.toml: line 2 (last key "receive.host_keys"): incompatible types`},
+		{"[[repo]]\nname = \"r\"\ndepends = \"yes\"", `depends = "yes": accepts "refuse", "warn" or "off"`},
+		{"[[repo]]\nname = \"r\"\ngrants = [\"a[\"]", `"a[": accepts a glob such as`},
+		{"[serve]\nupstream = [\"core.db\"]", `"core.db": accepts the URL of a database such as`},
+		{"[serve]\nupstream = [\"file:///etc/passwd\"]", `accepts the URL of a database`},
 		{"[serve]\nlisten = \":70000\"", `serve.listen = ":70000": accepts an address such as`},
 		{"[serve]\nlisten = \"\"", `serve.listen = "": accepts an address`},
 		{"[serve]\nurl = \"repo.example.org\"", `serve.url = "repo.example.org": accepts a URL such as`},

@@ -36,6 +36,8 @@ func defaults() *Config {
 			MaxDelay:        Duration(2 * time.Second),
 			KeepGenerations: Duration(720 * time.Hour),
 			PackageGrace:    Duration(168 * time.Hour),
+			KeepStaged:      Duration(168 * time.Hour),
+			UpstreamRefresh: Duration(24 * time.Hour),
 		},
 		Build: Build{
 			Hub:     "ssh://builder@localhost:2222",
@@ -126,6 +128,11 @@ func (c *Config) completeRepos() {
 	for i := range c.Repos {
 		if len(c.Repos[i].Arches) == 0 {
 			c.Repos[i].Arches = []Arch{HostArch()}
+		}
+		for _, rule := range []*Rule{&c.Repos[i].Depends, &c.Repos[i].Files, &c.Repos[i].Claims} {
+			if *rule == "" {
+				*rule = RuleWarn
+			}
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package config
 
-import "regexp"
+import (
+	"path"
+	"regexp"
+)
 
 // matched reports the value error of text that re does not match.
 func matched(re *regexp.Regexp, text []byte, accepts string) error {
@@ -116,4 +119,46 @@ var gate = regexp.MustCompile(`^(review|age|off)$`)
 func (g *Gate) UnmarshalText(b []byte) error {
 	*g = Gate(b)
 	return matched(gate, b, `"review", "age" or "off"`)
+}
+
+// Rule is what a change comes to that breaks a rule on its result.
+type Rule string
+
+// What a rule does.
+const (
+	RuleRefuse Rule = "refuse"
+	RuleWarn   Rule = "warn"
+	RuleOff    Rule = "off"
+)
+
+var rule = regexp.MustCompile(`^(refuse|warn|off)$`)
+
+// UnmarshalText takes one of the words above.
+func (r *Rule) UnmarshalText(b []byte) error {
+	*r = Rule(b)
+	return matched(rule, b, `"refuse", "warn" or "off"`)
+}
+
+// Glob matches names of packages, as path.Match does.
+type Glob string
+
+// UnmarshalText refuses a glob that matches nothing, as it is malformed.
+func (g *Glob) UnmarshalText(b []byte) error {
+	*g = Glob(b)
+	if _, err := path.Match(string(b), ""); err != nil || len(b) == 0 {
+		return &valueError{string(b), `a glob such as "python-*" or "linux-lt[sx]"`}
+	}
+	return nil
+}
+
+// DatabaseURL is the URL of a sync database, in which "$arch" stands for the
+// architecture.
+type DatabaseURL string
+
+var databaseURL = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]+/[^\s?#]*\.(db|files)(\.tar\.[a-z0-9]+)?$`)
+
+// UnmarshalText checks the form only.
+func (u *DatabaseURL) UnmarshalText(b []byte) error {
+	*u = DatabaseURL(b)
+	return matched(databaseURL, b, `the URL of a database such as "https://mirror.example.org/core/os/$arch/core.db"`)
 }
