@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -290,10 +291,12 @@ func (b *batch) answer(ctx context.Context) error {
 	for _, o := range b.outcomes {
 		if req := b.tasks[o]; req != nil && o.Error == "" {
 			err := b.w.work(ctx, req, o)
-			if classOf(err) != "" {
-				o.Class, o.Error = classOf(err), err.Error()
-			} else if err != nil {
-				return err
+			class := classOf(err)
+			if err != nil && (class == "" || errors.Is(err, ErrTooLarge)) {
+				return err // ours, a full disk too: it is tried again
+			}
+			if err != nil {
+				o.Class, o.Error = class, err.Error()
 			}
 		}
 		if o.Error != "" {

@@ -214,6 +214,8 @@ func (sc *scenario) checkHolds(r *testRepo, id string) {
 	}
 	o, err := r.store.Outcome(id)
 	switch {
+	case err == nil && sc.name == "stage" && o.Class == "too-large" && o.Stage == "":
+		return // told that there was no space
 	case err != nil || o.Error != "":
 		r.t.Errorf("outcome %+v, %v", o, err)
 	case sc.name == "resign":

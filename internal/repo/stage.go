@@ -113,14 +113,15 @@ func (b *batch) stage(req *request, out *Outcome) ([]Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.Stage = newToken()
-	aside := b.w.store.stageDir(".aside-" + out.Stage)
+	token := newToken()
+	aside := b.w.store.stageDir(".aside-" + token)
 	if err := b.w.fillStage(aside, req, trial, dec); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(aside))
 	}
-	if err := durable.Rename(aside, b.w.store.stageDir(out.Stage)); err != nil {
+	if err := durable.Rename(aside, b.w.store.stageDir(token)); err != nil {
 		return nil, err
 	}
+	out.Stage = token
 	receipts := b.receipts(dec.changes, doubts)
 	for i := range receipts {
 		receipts[i].Action, receipts[i].Gen = Staged, 0
