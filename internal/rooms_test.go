@@ -23,10 +23,11 @@ var floors = map[string]int{
 	"internal/durable": 0,
 	"sshd":             0,
 
-	"internal/daemon": 1,
-	"internal/job":    1,
-	"internal/repo":   1,
-	"internal/source": 1,
+	"internal/daemon":   1,
+	"internal/job":      1,
+	"internal/repo":     1,
+	"internal/source":   1,
+	"internal/upstream": 1,
 
 	"internal/build":   2,
 	"internal/receive": 2,

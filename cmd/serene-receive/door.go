@@ -107,6 +107,20 @@ func newReceiver(c *config.Config, queue func() (*job.Client, error), log *slog.
 		return nil, err
 	}
 	return receive.New(receive.Options{
+		Store:       store,
+		Queue:       queue,
+		Builds:      builds,
+		AUR:         &source.AUR{URL: strings.TrimRight(c.AUR.URL.String(), "/")},
+		Log:         log,
+		Version:     daemon.Version(),
+		URL:         c.Serve.URL.String(),
+		TLSCert:     certificate(c),
+		MaxPackage:  int64(c.Receive.MaxPackage),
+		Keep:        repo.Keep{Generations: c.Serve.KeepGenerations.Std(), Packages: c.Serve.PackageGrace.Std(), Stages: c.Serve.KeepStaged.Std()},
+		UpstreamDir: filepath.Join(state, "upstream"),
+		RateDir:     rates,
+		PartialDir:  partial,
+		PublishWait: c.Receive.PublishWait.Std(),
 		Store:          store,
 		Queue:          queue,
 		Builds:         builds,

@@ -254,6 +254,9 @@ func status(ctx context.Context, c *call) error {
 	if c.flags.on("repo") || c.flags.on("arch") {
 		return nil
 	}
+	if err := c.emitUpstream(); err != nil {
+		return err
+	}
 	return c.emitBuilders(ctx)
 }
 

@@ -38,6 +38,9 @@ type Options struct {
 	MaxPackage int64     // bytes; what Store was told, shown by hello
 	Keep       repo.Keep // what gc keeps
 
+	// UpstreamDir is where the upstream databases are followed, for status.
+	UpstreamDir string
+
 	// RateDir is where the buckets of keys with a rate are kept. Without it
 	// such keys are refused.
 	RateDir string

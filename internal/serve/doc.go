@@ -5,6 +5,8 @@
 //	watch     the inbox changed, or might have
 //	debounce  when to look at it
 //	refresh   one writer, one goroutine: refresh, retry, collect
+//	adopt     directories other tools dropped, read beside it
+//	import    the command for a whole folder at once
 //	http      what is published, and nothing else
 //	tls       the certificate, made, read or fetched
 //	admin     health and figures, for the machine's own people

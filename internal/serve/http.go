@@ -22,6 +22,7 @@ import (
 type published interface {
 	Default() repo.Spec
 	View(repo, arch string) (*repo.View, error)
+	OpenStaged(token, repo, arch, file string) (*os.File, error)
 	OpenFile(repo, arch, file string) (*os.File, error)
 	OpenGen(repo, arch string, gen int64, file string) (*os.File, error)
 	PublicKey() (armored []byte, fingerprint string, err error)
@@ -32,6 +33,7 @@ type published interface {
 const (
 	cacheForever = "public, max-age=31536000, immutable"
 	cacheNever   = "no-cache"
+	cachePrivate = "private, no-store"
 )
 
 // site answers the requests of pacman and of people with curl.
@@ -100,6 +102,9 @@ func (s *site) route(w *response, r *http.Request) error {
 			return errNoRoute
 		}
 	}
+	if len(seg) == 5 && seg[0] == "stage" && seg[2] != "gen" {
+		return s.staged(w, r, seg[1], seg[2], seg[3], seg[4])
+	}
 	if len(seg) == 2 || len(seg) == 4 { // /ARCH/… is the default repository's
 		seg = append([]string{s.store.Default().Name}, seg...)
 	}
@@ -111,7 +116,7 @@ func (s *site) route(w *response, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return s.generation(w, r, genFile{seg[0], seg[1], n, seg[4]}, cacheForever)
+		return s.pinned(w, r, genFile{seg[0], seg[1], n, seg[4]})
 	}
 	return errNoRoute
 }
@@ -150,14 +155,46 @@ func (s *site) file(w *response, r *http.Request, name, arch, file string) error
 	if err != nil {
 		return err
 	}
+	return sendFile(w, r, f, file, cacheForever)
+}
+
+// sendFile answers with f, and closes it.
+func sendFile(w *response, r *http.Request, f *os.File, name, cache string) error {
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	w.describe(contentType(file), cacheForever)
+	w.describe(contentType(name), cache)
 	http.ServeContent(w, r, "", st.ModTime(), f)
 	return nil
+}
+
+// pinned serves /R/ARCH/gen/N/FILE. Beside the databases of the generation there
+// is every package, so that the directory is a repository that stays as it was:
+// "Server = …/R/ARCH/gen/N".
+func (s *site) pinned(w *response, r *http.Request, file genFile) error {
+	switch inGen := strings.TrimSuffix(repo.GenFile(file.name), ".sig"); inGen {
+	case file.repo + ".db", file.repo + ".files":
+		file.name = repo.GenFile(file.name)
+		return s.generation(w, r, file, cacheForever)
+	}
+	there, err := s.store.OpenGen(file.repo, file.arch, file.gen, file.repo+".db.sig")
+	if err != nil {
+		return err
+	}
+	there.Close()
+	return s.file(w, r, file.repo, file.arch, file.name)
+}
+
+// staged serves /stage/TOKEN/R/ARCH/FILE to whoever was told the token. Nothing
+// keeps it, because the set ends when it is published or dropped.
+func (s *site) staged(w *response, r *http.Request, token, name, arch, file string) error {
+	f, err := s.store.OpenStaged(token, name, arch, file)
+	if err != nil {
+		return err
+	}
+	return sendFile(w, r, f, file, cachePrivate)
 }
 
 // redirect sends the client from a database's name to that database in the

@@ -39,7 +39,7 @@ type terms struct {
 func termsOf(c *config.Config) terms {
 	return terms{
 		pace: pace{debounce: c.Serve.Debounce.Std(), maxDelay: c.Serve.MaxDelay.Std()},
-		keep: repo.Keep{Generations: c.Serve.KeepGenerations.Std(), Packages: c.Serve.PackageGrace.Std()},
+		keep: repo.Keep{Generations: c.Serve.KeepGenerations.Std(), Packages: c.Serve.PackageGrace.Std(), Stages: c.Serve.KeepStaged.Std()},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"serene/internal/config"
 	"serene/internal/daemon"
 	"serene/internal/repo"
+	"serene/internal/upstream"
 )
 
 // drain is how long downloads may go on after the daemon was asked to stop.
@@ -32,7 +33,11 @@ func Run(ctx context.Context, p *daemon.Process) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
 	}
-	store, err := openStore(p.Config)
+	up, err := openUpstream(p.Config, p.Log)
+	if err != nil {
+		return err
+	}
+	store, err := openStore(p.Config, up)
 	if err != nil {
 		return err
 	}
@@ -45,28 +50,8 @@ func Run(ctx context.Context, p *daemon.Process) error {
 	if err != nil {
 		return err
 	}
-	d := &server{p: p, store: store, identity: id, figures: &figures{}, changes: make(chan terms)}
+	d := &server{p: p, store: store, upstream: up, identity: id, figures: &figures{}, changes: make(chan terms)}
 	return d.run(ctx, w)
-}
-
-// openStore opens the repositories the configuration lists.
-func openStore(c *config.Config) (*repo.Store, error) {
-	var specs []repo.Spec
-	for _, r := range c.Repos {
-		spec := repo.Spec{Name: string(r.Name)}
-		for _, arch := range r.Arches {
-			spec.Arches = append(spec.Arches, string(arch))
-		}
-		specs = append(specs, spec)
-	}
-	store, err := repo.Open(string(c.State), specs, repo.Options{
-		MaxPackage: int64(c.Receive.MaxPackage),
-		MinFree:    int64(c.Receive.MinFree),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
-	}
-	return store, nil
 }
 
 // openWriter unlocks the signing key, or makes one, and takes the lock.
@@ -107,6 +92,7 @@ func readPassphrase(file string) ([]byte, error) {
 type server struct {
 	p        *daemon.Process
 	store    *repo.Store
+	upstream *upstream.Set
 	identity *identity
 	figures  *figures
 	changes  chan terms
@@ -120,11 +106,14 @@ func (d *server) run(ctx context.Context, w writer) error {
 	if err := d.listen(ctx, group); err != nil {
 		return err
 	}
-	h := newHints()
-	inbox := &inboxWatch{dir: filepath.Join(string(d.p.Config.State), "inbox"), hints: h, log: d.p.Log}
+	h, drops := newHints(), newHints()
+	inbox := &inboxWatch{dir: filepath.Join(string(d.p.Config.State), "inbox"), hints: h, drops: drops, log: d.p.Log}
+	adopt := &adopter{store: d.store, drops: drops, log: d.p.Log}
 	refresh := &refresher{writer: w, hints: h, changes: d.changes, log: d.p.Log, figures: d.figures, terms: termsOf(d.p.Config)}
 	group.Go(func() error { inbox.run(ctx); return nil })
 	group.Go(func() error { refresh.run(ctx); return nil })
+	group.Go(func() error { adopt.run(ctx); return nil })
+	group.Go(func() error { d.upstream.Run(ctx); return nil })
 	group.Go(func() error { d.reload(ctx); return nil })
 	d.p.Ready()
 	return group.Wait()
@@ -234,6 +223,8 @@ func needRestart(was, is *config.Config) []string {
 		{"serve.http_listen", was.Serve.HTTPListen, is.Serve.HTTPListen},
 		{"serve.admin_listen", was.Serve.AdminListen, is.Serve.AdminListen},
 		{"serve.acme_domain", was.Serve.ACMEDomain, is.Serve.ACMEDomain},
+		{"serve.upstream", was.Serve.Upstream, is.Serve.Upstream},
+		{"serve.upstream_refresh", was.Serve.UpstreamRefresh, is.Serve.UpstreamRefresh},
 		{"serve.signing_key", was.Serve.SigningKey, is.Serve.SigningKey},
 	} {
 		if !reflect.DeepEqual(k.was, k.is) {

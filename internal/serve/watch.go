@@ -20,14 +20,21 @@ const (
 // inboxWatch gives a hint whenever something may have entered the inbox.
 type inboxWatch struct {
 	dir   string
-	hints hints
+	hints hints // for the refresher
+	drops hints // for the adopter
 	log   *slog.Logger
+}
+
+// hint tells both that may find something in the inbox.
+func (w *inboxWatch) hint() {
+	w.hints.give()
+	w.drops.give()
 }
 
 // run gives the first hint at once, as the inbox may hold something from
 // before, and goes on until ctx ends.
 func (w *inboxWatch) run(ctx context.Context) {
-	w.hints.give()
+	w.hint()
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.log.Warn("no inbox watcher, looking every second", "err", err)
@@ -45,7 +52,7 @@ func (w *inboxWatch) poll(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			w.hints.give()
+			w.hint()
 		case <-ctx.Done():
 			return
 		}
@@ -64,10 +71,10 @@ func (w *inboxWatch) follow(ctx context.Context, events <-chan fsnotify.Event, e
 			w.event(e, add)
 		case err := <-errs: // above all an overflow: events were lost
 			w.log.Warn("inbox watcher", "err", err)
-			w.hints.give()
+			w.hint()
 		case <-rescan.C:
 			add()
-			w.hints.give()
+			w.hint()
 		case <-ctx.Done():
 			return
 		}
@@ -94,8 +101,8 @@ func (w *inboxWatch) event(e fsnotify.Event, add func()) {
 	switch {
 	case e.Name == w.dir:
 		add()
-		w.hints.give()
+		w.hint()
 	case filepath.Dir(e.Name) == w.dir && !strings.HasPrefix(filepath.Base(e.Name), "."):
-		w.hints.give()
+		w.hint()
 	}
 }
