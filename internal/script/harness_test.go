@@ -51,6 +51,7 @@ type world struct {
 	dir            string
 	sockets        []*unit.Socket
 	serve, receive *unit.Unit
+	builders       []*unit.Unit // by the order they were first started in
 	logs           map[*unit.Unit]*logBuffer
 	ssh            *openssh.Client
 	hostTrusted    bool
@@ -143,7 +144,7 @@ func (w *world) close(t testscript.T) {
 	if w.held != nil {
 		w.held.kill()
 	}
-	for _, u := range []*unit.Unit{w.receive, w.serve} {
+	for _, u := range append(w.builders, w.receive, w.serve) {
 		if u == nil {
 			continue
 		}

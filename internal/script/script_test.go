@@ -36,7 +36,7 @@ func buildAndRun(m *testing.M) (code int, err error) {
 	if raceEnabled { // then a race in a daemon fails the script
 		args = append(args, "-race")
 	}
-	out, err := exec.Command("go", append(args, "serene/cmd/serene-receive", "serene/cmd/serene-serve")...).CombinedOutput()
+	out, err := exec.Command("go", append(args, "serene/cmd/serene-receive", "serene/cmd/serene-serve", "serene/cmd/serene-build")...).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("build the daemons: %w\n%s", err, out)
 	}
@@ -49,37 +49,42 @@ func TestScripts(t *testing.T) {
 		WorkdirRoot:        t.TempDir(),
 		Setup:              setUp,
 		RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"start":   command((*world).cmdStart),
-			"serve":   command((*world).cmdServe),
-			"receive": command((*world).cmdReceive),
-			"log":     command((*world).cmdLog),
-
-			"key":      command((*world).cmdKey),
-			"ssh":      command((*world).cmdSSH),
-			"push":     command((*world).cmdPush),
-			"hold":     command((*world).cmdHold),
-			"heard":    command((*world).cmdHeard),
-			"finish":   command((*world).cmdFinish),
-			"abandon":  command((*world).cmdAbandon),
-			"code":     command((*world).cmdCode),
-			"breakoff": command((*world).cmdBreakoff),
-
-			"mkpkg":   command((*world).cmdMkpkg),
-			"tree":    command((*world).cmdTree),
-			"mtree":   command((*world).cmdMtree),
-			"pack":    command((*world).cmdPack),
-			"makepkg": command((*world).cmdMakepkg),
-
-			"client": command((*world).cmdClient),
-			"pacman": command((*world).cmdPacman),
-			"hammer": command((*world).cmdHammer),
-
-			"empty":     command((*world).cmdEmpty),
-			"jsonlines": command((*world).cmdJSONLines),
-			"damage":    command((*world).cmdDamage),
-		},
+		Cmds:               commands(),
 	})
+}
+
+// commands are what the scripts can do.
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"start":   command((*world).cmdStart),
+		"serve":   command((*world).cmdServe),
+		"receive": command((*world).cmdReceive),
+		"log":     command((*world).cmdLog),
+
+		"key":      command((*world).cmdKey),
+		"ssh":      command((*world).cmdSSH),
+		"push":     command((*world).cmdPush),
+		"hold":     command((*world).cmdHold),
+		"heard":    command((*world).cmdHeard),
+		"finish":   command((*world).cmdFinish),
+		"abandon":  command((*world).cmdAbandon),
+		"code":     command((*world).cmdCode),
+		"breakoff": command((*world).cmdBreakoff),
+
+		"mkpkg":   command((*world).cmdMkpkg),
+		"tree":    command((*world).cmdTree),
+		"mtree":   command((*world).cmdMtree),
+		"pack":    command((*world).cmdPack),
+		"makepkg": command((*world).cmdMakepkg),
+
+		"client": command((*world).cmdClient),
+		"pacman": command((*world).cmdPacman),
+		"hammer": command((*world).cmdHammer),
+
+		"empty":     command((*world).cmdEmpty),
+		"jsonlines": command((*world).cmdJSONLines),
+		"damage":    command((*world).cmdDamage),
+	}
 }
 
 // command makes a method of the script's world a testscript command.
