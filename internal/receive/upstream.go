@@ -20,7 +20,7 @@ const notAsked = "dependencies are not checked"
 
 func (r upstreamRow) String() string {
 	line := "upstream " + r.Upstream
-	if r.Packages > 0 {
+	if r.Note == "" {
 		line += fmt.Sprintf(" packages %d of %s", r.Packages, r.Time.Format(time.RFC3339))
 	}
 	if r.Note != "" {
@@ -41,7 +41,7 @@ func (c *call) emitUpstream() error {
 	rows := []upstreamRow{}
 	for _, s := range all {
 		row := upstreamRow{Upstream: s.URL, Arch: s.Arch, Packages: s.Packages, Time: s.Modified}
-		if s.Packages == 0 {
+		if !s.Known {
 			row.Note = "not at hand yet: " + notAsked + " for " + s.Arch
 		}
 		rows = append(rows, row)

@@ -20,7 +20,8 @@ import (
 
 // Record is one line of a repository's journal: one change, and the generation
 // it became part of. The lines form a chain: each carries the SHA-256 of the
-// line before it, newline included, so none can be altered or lost unseen.
+// line before it, newline included, and ends in its own, so none can be altered
+// or lost unseen.
 type Record struct {
 	Gen  int64     `json:"gen"`
 	Time time.Time `json:"time"`
@@ -108,7 +109,7 @@ func (j *journal) read(r io.Reader, each func(*Record)) error {
 			return err
 		}
 		rec := new(Record)
-		if err := json.Unmarshal(line, rec); err != nil {
+		if err := parseLine(line, rec); err != nil {
 			return fmt.Errorf("%w: line %d: %w", errDamaged, n, err)
 		}
 		if rec.Prev != prev {
@@ -124,6 +125,25 @@ func (j *journal) read(r io.Reader, each func(*Record)) error {
 		open = nil
 		j.gen, j.modified, j.prev, j.end = rec.Gen, rec.Modified, prev, pos
 	}
+}
+
+// summed ends a line of JSON with the hash of what stands before that: the chain
+// tells of every line but the last whether it is as it was written.
+func summed(object []byte) []byte {
+	body := bytes.TrimSuffix(object, []byte("}"))
+	return fmt.Appendf(body, ",\"sum\":\"%s\"}\n", hashLine(body))
+}
+
+// sumLen is the length of what summed adds: as much as it adds to nothing.
+var sumLen = len(summed(nil))
+
+// parseLine reads what summed wrote.
+func parseLine(line []byte, rec *Record) error {
+	body := line[:max(0, len(line)-sumLen)]
+	if !bytes.Equal(summed(bytes.Clone(body)), line) {
+		return errors.New("it does not fit its sum")
+	}
+	return json.Unmarshal(line, rec)
 }
 
 // readLine returns a line with its newline; a line without one is as if it
@@ -172,7 +192,7 @@ func (j *journal) lines(repo string, records []*Record) (journalLines, error) {
 		if err != nil {
 			return journalLines{}, err
 		}
-		line = append(line, '\n')
+		line = summed(line)
 		buf.Write(line)
 		prev = hashLine(line)
 	}

@@ -177,7 +177,9 @@ func (w *Writer) stageDatabase(dir string, p place, trial *draft) error {
 	if err := durable.MkdirAll(dir, 0o770); err != nil {
 		return err
 	}
-	return w.writeHalves(dir, p, d, w.journals[p.repo].stamp())
+	// Older than what is published: who goes back to that must not be told that
+	// nothing is newer than what he has from here.
+	return w.writeHalves(dir, p, d, w.journals[p.repo].modified.Add(-time.Second))
 }
 
 // unstage resolves a transaction that publishes a staged set to what that set

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -33,9 +34,27 @@ func (w *Writer) work(ctx context.Context, req *request, out *Outcome) (err erro
 	case req.Resign != nil:
 		out.Resigned, err = w.resign(req)
 	case req.Repair:
-		if out.Problems, err = w.store.Doctor(ctx); err == nil {
-			err = w.Repair(out.Problems)
-		}
+		out.Problems, err = w.mend(ctx)
 	}
 	return err
+}
+
+// mend repairs what can be, and looks again: behind a database that could not be
+// read there may be more. It returns all it found.
+func (w *Writer) mend(ctx context.Context) (all []Problem, err error) {
+	for range 3 {
+		found, err := w.store.Doctor(ctx)
+		if err != nil {
+			return all, err
+		}
+		found = slices.DeleteFunc(found, func(p Problem) bool { return slices.Contains(all, p) })
+		if len(found) == 0 {
+			break
+		}
+		if err := w.Repair(found); err != nil {
+			return all, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }

@@ -194,6 +194,7 @@ func (s *site) staged(w *response, r *http.Request, token, name, arch, file stri
 	if err != nil {
 		return err
 	}
+	r.Header.Del("If-Modified-Since") // a set is older than what is published, and yet news
 	return sendFile(w, r, f, file, cachePrivate)
 }
 

@@ -15,7 +15,8 @@ import (
 type Status struct {
 	URL      string    `json:"url"`
 	Arch     string    `json:"arch"`
-	Packages int       `json:"packages"`          // 0 while it is not at hand
+	Known    bool      `json:"known"` // it is at hand
+	Packages int       `json:"packages"`
 	Modified time.Time `json:"modified,omitzero"` // upstream's time of the copy
 }
 
@@ -28,7 +29,7 @@ func (s *Set) writeStatus() error {
 	for _, db := range s.all {
 		st := Status{URL: db.url, Arch: db.arch}
 		if i := s.index[db]; i != nil {
-			st.Packages = len(i.versions)
+			st.Known, st.Packages = true, len(i.versions)
 			if info, err := os.Stat(db.file); err == nil {
 				st.Modified = info.ModTime().UTC()
 			}
