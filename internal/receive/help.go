@@ -44,7 +44,7 @@ var examples = []string{
 	"push foo-1-1-x86_64.pkg.tar.zst < foo-1-1-x86_64.pkg.tar.zst",
 	"push - < packages-and-signatures.tar",
 	"pull foo > foo-1-1-x86_64.pkg.tar.zst",
-	"setup",
+	"setup | sudo sh",
 }
 
 const manualEnd = `

@@ -262,12 +262,12 @@ func TestKeyAndSetup(t *testing.T) {
 		t.Errorf("key:\n%s", key)
 	}
 	script := w.must(w.as("--repo testing", "", "setup")).out
-	for _, line := range []string{"[testing]\n", "SigLevel = Required DatabaseRequired\n", "Server = https://repo.example:8443/$repo/$arch\n", "-----END PGP PUBLIC KEY BLOCK-----\nEND\n"} {
+	for _, line := range []string{"\nrepos='testing'\n", "\nSigLevel = Required DatabaseRequired\n", "\nurl='https://repo.example:8443'\n", "-----END PGP PUBLIC KEY BLOCK-----\nEND\n"} {
 		if !strings.Contains(script, line) {
 			t.Errorf("no %q in\n%s", line, script)
 		}
 	}
-	if strings.Contains(script, "serene]") || strings.Contains(script, "-debug") || strings.Contains(script, "certificate") {
+	if strings.Contains(script, "testing serene") || strings.Contains(script, "-debug") || strings.Contains(script, "certificate") {
 		t.Errorf("setup:\n%s", script)
 	}
 	rows := objects(t, w.must(w.do("", "setup", "--json")).out)
@@ -293,7 +293,7 @@ func TestSetupShowsItsCertificate(t *testing.T) {
 		if shown := strings.Contains(script, "-----END CERTIFICATE-----\nEND\n"); shown != tt.shown {
 			t.Errorf("%s: shown %v:\n%s", tt.file, shown, script)
 		}
-		if named := strings.Contains(script, "$anchors/serene-repo.example.crt"); named != tt.shown {
+		if named := strings.Contains(script, `step "the server's HTTPS certificate`); named != tt.shown {
 			t.Errorf("%s:\n%s", tt.file, script)
 		}
 	}

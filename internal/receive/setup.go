@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	_ "embed"
 	"encoding/pem"
 	"fmt"
 	"net/url"
 	"os"
 	"strings"
+	"text/template"
 
 	"serene/internal/repo"
 )
@@ -53,7 +55,14 @@ type setupRow struct {
 	PacmanConf  string   `json:"pacman_conf"`
 }
 
-// setup prints a script for a shell, to read and paste.
+//go:embed setup.sh
+var setupScript string
+
+var setupTemplate = template.Must(template.New("setup.sh").
+	Funcs(template.FuncMap{"quote": shellQuote, "join": func(words []string) string { return strings.Join(words, " ") }}).
+	Parse(setupScript))
+
+// setup prints a script that makes a machine use this repository.
 func setup(_ context.Context, c *call) error {
 	if err := c.noOperands(); err != nil {
 		return err
@@ -70,33 +79,39 @@ func setup(_ context.Context, c *call) error {
 	for _, name := range row.Repos {
 		row.PacmanConf += fmt.Sprintf("[%s]\nSigLevel = Required DatabaseRequired\nServer = %s/$repo/$arch\n\n", name, c.URL)
 	}
-	text := "# Lines for a shell on each machine that is to install from here.\n"
-	if cert := c.certificate(); cert != nil {
+	cert := c.certificate()
+	if cert != nil {
 		row.Certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
-		text += row.trustCertificate(cert)
 	}
-	return c.emit(row, text+row.trustKey()+row.addRepos())
+	script, err := row.script(cert)
+	if err != nil {
+		return err
+	}
+	return c.emit(row, script)
 }
 
-// trustCertificate has the machine's HTTPS clients trust a certificate that no
-// authority vouches for. The SSH connection it is shown over vouches for it.
-func (s setupRow) trustCertificate(cert *x509.Certificate) string {
-	host := "serene"
+// script is the row as lines for a shell; cert is its certificate, if any.
+func (s setupRow) script(cert *x509.Certificate) (string, error) {
+	values := struct {
+		setupRow
+		Anchor, Digest, NotAfter string
+	}{setupRow: s, Anchor: "serene"}
+	values.Key = strings.TrimSpace(s.Key)
 	if u, err := url.Parse(s.URL); err == nil {
-		host += "-" + strings.Map(fileRune, u.Hostname())
+		values.Anchor += "-" + strings.Map(fileRune, u.Hostname())
 	}
-	sum := sha256.Sum256(cert.Raw)
-	return fmt.Sprintf(`
-# Trust the server's HTTPS certificate, which it signed itself
-# (SHA-256 %X, valid until %s).
-anchors=/usr/local/share/ca-certificates update=update-ca-certificates # Debian
-if command -v update-ca-trust >/dev/null; then # Arch
-	anchors=/etc/ca-certificates/trust-source/anchors update=update-ca-trust
-fi
-sudo tee $anchors/%s.crt >/dev/null <<'END'
-%sEND
-sudo $update
-`, sum, cert.NotAfter.UTC().Format("2006-01-02"), host, s.Certificate)
+	if cert != nil {
+		values.Digest = fmt.Sprintf("%X", sha256.Sum256(cert.Raw))
+		values.NotAfter = cert.NotAfter.UTC().Format("2006-01-02")
+	}
+	var b strings.Builder
+	err := setupTemplate.Execute(&b, values)
+	return b.String(), err
+}
+
+// shellQuote makes one word of a POSIX shell of s.
+func shellQuote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // fileRune keeps what may stand in a file name without quotes.
@@ -105,30 +120,6 @@ func fileRune(r rune) rune {
 		return r
 	}
 	return '-'
-}
-
-func (s setupRow) trustKey() string {
-	text := fmt.Sprintf(`
-# Trust the key that packages and databases are signed with.
-sudo pacman-key --init
-sudo pacman-key --add - <<'END'
-%s
-END
-`, strings.TrimSpace(s.Key))
-	for _, fingerprint := range s.Trust {
-		text += "sudo pacman-key --lsign-key " + fingerprint + "\n"
-	}
-	return text
-}
-
-func (s setupRow) addRepos() string {
-	return fmt.Sprintf(`
-# Add to /etc/pacman.conf (once), then load the databases.
-sudo tee -a /etc/pacman.conf >/dev/null <<'END'
-
-%sEND
-sudo pacman -Sy
-`, s.PacmanConf)
 }
 
 // certificate returns the certificate HTTPS is served with if it is

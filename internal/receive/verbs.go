@@ -80,7 +80,7 @@ func verbs() []verb {
 			"print the public key that packages and databases are signed with",
 			"json", work, false, key},
 		{"setup", "[--json]",
-			"print the lines that make pacman on a machine use this repository",
+			"print a script that makes pacman on a machine use this repository",
 			"json", read, false, setup},
 		{"status", "[--repo R] [--arch A] [--json]",
 			"show the state of every database",
