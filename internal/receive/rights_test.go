@@ -89,14 +89,14 @@ func TestParseRights(t *testing.T) {
 // TestGroups holds the verbs of each group against the manual's words.
 func TestGroups(t *testing.T) {
 	for group, want := range map[string]string{
-		"read":       "have pull list info files search history hello key setup status doctor help jobs log explain",
+		"read":       "have pull list info files search history hello key setup status doctor help completion jobs log explain",
 		"push":       "push hello help",
 		"build":      "hello help build jobs log cancel retry explain",
 		"work":       "push have pull hello key help",
-		"all":        "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor resign help keys revoke build jobs log cancel retry explain",
+		"all":        "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor resign help keys revoke completion build jobs log cancel retry explain",
 		"remove":     "remove hello help",
-		"read,push":  "push have pull list info files search history hello key setup status doctor help jobs log explain",
-		"push,all":   "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor resign help keys revoke build jobs log cancel retry explain",
+		"read,push":  "push have pull list info files search history hello key setup status doctor help completion jobs log explain",
+		"push,all":   "push have pull list info files search remove publish drop promote history rollback hold unhold hello key setup status gc doctor resign help keys revoke completion build jobs log cancel retry explain",
 		"build,pull": "pull hello help build jobs log cancel retry explain",
 	} {
 		r := mustRights(t, "serene-receive --allow "+group)

@@ -97,7 +97,7 @@ func verbs() []verb {
 		{"help", "[VERB] [--json]",
 			"print this manual, or a verb's",
 			"json", read, true, help},
-	}, keyVerbs(), jobVerbs())
+	}, keyVerbs(), completionVerbs(), jobVerbs())
 }
 
 // lookup finds the verb called name.
