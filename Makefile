@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build install up check test vuln fuzz bench clean
+.PHONY: help setup build install up check test test-faults vuln fuzz bench clean
 
 FUZZTIME ?= 30s
 PREFIX ?= /usr/local
@@ -11,7 +11,7 @@ UP_ONCE ?=
 export UP_ONCE
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 setup: ## install what building and testing need (Debian: apt, Arch: pacman)
 	@internal/dev/setup --quiet
@@ -38,6 +38,9 @@ check: ## gofmt, go vet, staticcheck
 test: setup check ## every test, with the race detector; a skipped one fails
 	go test -race -count=1 -json ./... | go run ./internal/dev/tally
 	@internal/dev/peers
+
+test-faults: setup ## every injected fault of docs/crash-safety.md, a quarter of an hour
+	FAULTS=full go test -count=1 -timeout 60m -run 'Faults' ./internal/repo
 
 vuln: ## govulncheck, where its database can be reached
 	go run golang.org/x/vuln/cmd/govulncheck@latest ./...
