@@ -59,13 +59,13 @@ func TestUsersAndPaths(t *testing.T) {
 	}
 	run(t, "systemd-sysusers", "--root="+root, abs(t, "sysusers.d/serene.conf"))
 	passwd, group := read(t, filepath.Join(root, "etc/passwd")), read(t, filepath.Join(root, "etc/group"))
-	for _, user := range []string{"serene-receive", "serene-serve"} {
+	for _, user := range []string{"serene-receive", "serene-serve", "serene-build"} {
 		if !strings.Contains(passwd, user+":") {
 			t.Errorf("no user %s:\n%s", user, passwd)
 		}
 	}
-	if !strings.Contains(group, ":serene-receive,serene-serve\n") {
-		t.Errorf("the two do not share a group:\n%s", group)
+	if !strings.Contains(group, ":serene-build,serene-receive,serene-serve\n") {
+		t.Errorf("the three do not share a group:\n%s", group)
 	}
 	// fakeroot, as whoever runs the tests may not be able to give files away.
 	run(t, "fakeroot", "systemd-tmpfiles", "--create", "--root="+root, abs(t, "tmpfiles.d/serene.conf"))
@@ -75,6 +75,9 @@ func TestUsersAndPaths(t *testing.T) {
 		"staging":         os.ModeDir | os.ModeSetgid | 0o770,
 		"inbox":           os.ModeDir | os.ModeSetgid | 0o770,
 		"repos":           os.ModeDir | os.ModeSetgid | 0o750,
+		"builds":          os.ModeDir | os.ModeSetgid | 0o750,
+		"build":           os.ModeDir | 0o700,
+		"sources":         os.ModeDir | 0o700,
 		"authorized_keys": 0o600,
 		"serene.toml":     0o640,
 	} {
@@ -104,8 +107,10 @@ func TestEveryLineSaysWhy(t *testing.T) {
 
 // TestKeyIsOutOfReach: of all the settings this is the one that must not go.
 func TestKeyIsOutOfReach(t *testing.T) {
-	if !strings.Contains(read(t, "serene-receive.service"), "\nInaccessiblePaths=-/var/lib/serene/keys/signing.asc\n") {
-		t.Error("serene-receive can reach the signing key")
+	for _, unit := range []string{"serene-receive.service", "serene-build.service"} {
+		if !strings.Contains(read(t, unit), "\nInaccessiblePaths=-/var/lib/serene/keys/signing.asc") {
+			t.Errorf("%s can reach the signing key", unit)
+		}
 	}
 }
 

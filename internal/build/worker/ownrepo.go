@@ -138,13 +138,15 @@ func (o *ownRepo) closure(deps []string) (all []*alpm.Entry) {
 }
 
 // layRepo makes a directory that pacman takes for the repository, with the
-// packages wanted in it.
+// packages wanted in it. Whatever the umask here, pacman can read it there.
 func (a *attempt) layRepo(dir string, wanted []*alpm.Entry) error {
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
 	name := filepath.Join(dir, a.own.name+".db")
-	if err := errors.Join(os.WriteFile(name, a.own.db, 0o644), os.WriteFile(name+".sig", a.own.sig, 0o644)); err != nil {
+	err := errors.Join(
+		os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755),
+		os.WriteFile(name, a.own.db, 0o644), os.Chmod(name, 0o644),
+		os.WriteFile(name+".sig", a.own.sig, 0o644), os.Chmod(name+".sig", 0o644),
+	)
+	if err != nil {
 		return err
 	}
 	c := &packageCache{dir: a.path("packages")}

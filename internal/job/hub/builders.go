@@ -76,9 +76,15 @@ func (h *Hub) listBuilders() []job.Builder {
 	defer h.mu.Unlock()
 	all := []job.Builder{}
 	for _, b := range h.builders {
-		if b.Instance != "" { // else one that has not been heard of since the start
-			all = append(all, *b)
+		if b.Instance == "" {
+			continue // it has not been heard of since the start
 		}
+		now := *b
+		now.Jobs = nil // as they are here, not as they were at the heartbeat
+		for _, r := range h.runningOn(b) {
+			now.Jobs = append(now.Jobs, job.Run{Job: r.ID, Attempt: r.Attempt})
+		}
+		all = append(all, now)
 	}
 	slices.SortFunc(all, func(a, b job.Builder) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
 	return all
