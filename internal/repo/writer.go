@@ -56,7 +56,8 @@ func OpenWriter(s *Store, signer *Signer, log *slog.Logger) (*Writer, error) {
 	}
 	var ctx context.Context
 	ctx, w.cool = context.WithCancel(context.Background())
-	w.warming.Go(func() { warm(ctx, w.groups()) })
+	groups := w.groups() // before the first refresh changes what is current
+	w.warming.Go(func() { warm(ctx, groups) })
 	return w, nil
 }
 
