@@ -26,7 +26,7 @@ func sftp(ctx context.Context, c *call) error {
 	t := c.newTransfer(ctx)
 	defer t.abort()
 	files := sftpFiles{t}
-	server := gosftp.NewRequestServer(sftpStream{c.in, t.protocol}, gosftp.Handlers{
+	server := gosftp.NewRequestServer(newLockstep(c.in, t.protocol), gosftp.Handlers{
 		FileGet: files, FilePut: files, FileCmd: files, FileList: files,
 	})
 	// Serve returns when every request has been answered and every file is
@@ -36,15 +36,6 @@ func sftp(ctx context.Context, c *call) error {
 	}
 	return t.end()
 }
-
-// sftpStream is the client's program. It is not closed from here: it ends with
-// the session.
-type sftpStream struct {
-	io.Reader
-	io.Writer
-}
-
-func (sftpStream) Close() error { return nil }
 
 // sftpFiles answers what the protocol asks. The library calls it from
 // goroutines of its own, where a panic would end the process.
