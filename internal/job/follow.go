@@ -11,7 +11,7 @@ import (
 
 // followEvery is how often a follower looks for more output. It is a look at
 // two files: cheaper than a watcher each, of which a user has but 128.
-const followEvery = 100 * time.Millisecond
+const followEvery = 50 * time.Millisecond
 
 // Follow copies the log of a job to w as it grows, until the job is over and
 // all of it is written, or ctx ends. It reads the file alone, so however slow w

@@ -36,7 +36,10 @@ silence = "10s"
 url = "$AUR"
 `
 
-type aurKey struct{}
+type (
+	aurKey    struct{}
+	engineKey struct{}
+)
 
 // TestBuilds runs the scripts in testdata/build: they have an AUR and a Docker
 // engine, which is shared. Scripts see, beside what the others see:
@@ -51,6 +54,7 @@ func TestBuilds(t *testing.T) {
 	all["builder"] = command((*world).cmdBuilder)
 	all["until"] = command((*world).cmdUntil)
 	all["swept"] = command((*world).cmdSwept)
+	all["engine"] = command((*world).cmdEngine)
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/build",
 		WorkdirRoot:        t.TempDir(),
@@ -76,7 +80,7 @@ func setUpBuild(env *testscript.Env, engine string) error {
 	env.Defer(func() { aur.Close() })
 	env.Values[aurKey{}] = aur
 	env.Setenv("AUR", aur.URL)
-	env.Setenv("DOCKER", engine)
+	env.Setenv("DOCKER", engineFor(env, engine))
 	env.Setenv("IMAGE", buildtest.Image)
 	env.Setenv("BIN", bin)
 	config := filepath.Join(env.WorkDir, "serene.toml")
@@ -88,6 +92,46 @@ func setUpBuild(env *testscript.Env, engine string) error {
 		return err
 	}
 	return setUp(env)
+}
+
+// engineFor is the shared engine, or one of the script's own where it brings a
+// file called "engine".
+func engineFor(env *testscript.Env, shared string) string {
+	if _, err := os.Stat(filepath.Join(env.WorkDir, "engine")); err != nil {
+		return shared
+	}
+	own := buildtest.NewPrivate(filepath.Join(env.WorkDir, "docker"))
+	env.Values[engineKey{}] = own
+	env.Defer(func() {
+		ctx, cancel := within()
+		defer cancel()
+		if err := own.Close(ctx); err != nil {
+			env.T().Log(err)
+		}
+	})
+	return own.Host
+}
+
+// cmdEngine does something with the engine of the script's own: engine
+// start|kill.
+func (w *world) cmdEngine(ts *testscript.TestScript, neg bool, args []string) {
+	own, _ := ts.Value(engineKey{}).(*buildtest.Private)
+	if neg || own == nil || len(args) != 1 {
+		ts.Fatalf("usage: engine start|kill, with a file engine")
+	}
+	ctx, cancel := within()
+	defer cancel()
+	switch args[0] {
+	case "start":
+		if err := own.Start(ctx); err != nil {
+			log, _ := os.ReadFile(ts.MkAbs("docker/log"))
+			ts.Fatalf("%v\n%s", err, log[max(0, len(log)-2000):])
+		}
+	case "kill":
+		own.Kill()
+	default:
+		ts.Fatalf("unknown: %s", args[0])
+	}
 }
 
 // cmdAUR publishes packages in the AUR: aur simple NAME VERSION [KEY=VALUE…] is

@@ -196,10 +196,7 @@ func (a *attempt) build() error {
 	if err != nil {
 		return err
 	}
-	a.mu.Lock()
-	sandbox := a.sandbox
-	a.mu.Unlock()
-	a.result, err = sandbox.Run(a.ctx, r, a.log, a.phases.begin)
+	a.result, err = a.box().Run(a.ctx, r, a.log, a.phases.begin)
 	if cause := build.CauseOf(err); cause == build.CauseDependency && !a.task.Options.NoDeps {
 		return a.needsOfFailure(err)
 	}

@@ -85,13 +85,7 @@ func (w *Worker) self() job.Builder {
 
 // able reports whether a job can be taken, and takes note of why not.
 func (w *Worker) able(ctx context.Context) bool {
-	w.mu.Lock()
-	sandbox := w.sandbox
-	w.mu.Unlock()
-	if sandbox == nil {
-		return false
-	}
-	err := errors.Join(w.room(), sandbox.Ready(ctx))
+	err := errors.Join(w.room(), w.box().Ready(ctx))
 	note := ""
 	if err != nil {
 		note = strings.ReplaceAll(err.Error(), "\n", "; ")

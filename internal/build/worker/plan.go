@@ -109,10 +109,7 @@ func (a *attempt) srcInfo() (*alpm.SrcInfo, error) {
 	if base == "" {
 		base = "unknown"
 	}
-	a.mu.Lock()
-	sandbox := a.sandbox
-	a.mu.Unlock()
-	text, err := sandbox.SrcInfo(a.ctx, build.Recipe{
+	text, err := a.box().SrcInfo(a.ctx, build.Recipe{
 		Job: string(a.task.ID) + "-srcinfo", Base: base, Tree: a.tree.Dir, Network: build.NetworkNone, Limits: a.opt.Limits,
 	}, a.log)
 	if err != nil {

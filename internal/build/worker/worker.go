@@ -86,6 +86,7 @@ type Worker struct {
 	nc       *nats.Conn
 	bench    *job.Bench
 	started  chan struct{} // closed once the hub knows of this builder
+	prepared chan struct{} // closed once there is a sandbox
 
 	mu       sync.Mutex // guards what follows
 	sandbox  Sandbox    // nil until it is prepared
@@ -98,7 +99,7 @@ type Worker struct {
 func Open(o Options) (*Worker, error) {
 	w := &Worker{
 		opt: o.withDefaults(), dir: filepath.Join(o.State, "build"), instance: rand.Text(),
-		started: make(chan struct{}), note: "it is starting", attempts: make(map[job.ID]*attempt),
+		started: make(chan struct{}), prepared: make(chan struct{}), note: "it is starting", attempts: make(map[job.ID]*attempt),
 	}
 	if err := w.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open builder: %w", err), w.close())
@@ -204,6 +205,7 @@ func (w *Worker) prepare(ctx context.Context) {
 			w.mu.Lock()
 			w.sandbox, w.note = s, ""
 			w.mu.Unlock()
+			close(w.prepared)
 			return
 		}
 		if ctx.Err() != nil {
@@ -217,6 +219,13 @@ func (w *Worker) prepare(ctx context.Context) {
 	}
 }
 
+// box is the sandbox. It is there before any job is taken.
+func (w *Worker) box() Sandbox {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sandbox
+}
+
 func (w *Worker) setNote(note string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -225,9 +234,11 @@ func (w *Worker) setNote(note string) {
 
 // takeJobs is one slot.
 func (w *Worker) takeJobs(ctx context.Context) {
-	select {
-	case <-w.started:
-	case <-ctx.Done():
+	for _, first := range []chan struct{}{w.started, w.prepared} {
+		select {
+		case <-first:
+		case <-ctx.Done():
+		}
 	}
 	for ctx.Err() == nil {
 		if !w.able(ctx) {
