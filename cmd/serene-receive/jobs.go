@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -131,4 +134,29 @@ func otherQueue(c *config.Config) func() (*job.Client, error) {
 		nc, err := job.Connect("serene-receive verb", "", func() (net.Conn, error) { return hub.DialSocket(string(c.State)) })
 		return job.NewClient(nc), err
 	}
+}
+
+// natsCommand is what sshd_config has to name for the subsystem that builders
+// ask for: "Subsystem nats nats".
+const natsCommand = "nats"
+
+// forcedWork is nats behind OpenSSH.
+func forcedWork(ctx context.Context, c *config.Config, by receive.Caller) int {
+	arches, ok := by.Rights.MayWork()
+	if !ok {
+		return exitDenied
+	}
+	conn, err := hub.DialSocketWork(string(c.State), by.Key, arches)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "serene:", err)
+		return exitBusy
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	go func() {
+		_, _ = io.Copy(conn, os.Stdin)
+		_ = conn.(*net.UnixConn).CloseWrite() // the hub then ends the other direction
+	}()
+	_, _ = io.Copy(os.Stdout, conn)
+	return 0
 }

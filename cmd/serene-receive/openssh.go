@@ -50,6 +50,9 @@ func runForced(args []string) int {
 		fmt.Fprintln(os.Stderr, "serene: what this key may do is not understood; the server's log says why")
 		return exitDenied
 	}
+	if os.Getenv("SSH_ORIGINAL_COMMAND") == natsCommand {
+		return forcedWork(ctx, c, by)
+	}
 	r, err := newReceiver(c, otherQueue(c), log)
 	if err != nil {
 		return failed(log, err)

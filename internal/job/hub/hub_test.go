@@ -408,6 +408,27 @@ func TestSocket(t *testing.T) {
 	if _, err := c.Submit(t.Context(), s); err != nil {
 		t.Error(err)
 	}
+
+	// And a builder's session.
+	const key = "SHA256:b1"
+	work, err := job.Connect("b1", key, func() (net.Conn, error) { return hub.DialSocketWork(w.opt.State, key, []string{arch}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer work.Close()
+	bench, err := job.NewBench(work, key, "b1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &builder{bench, w, key, job.Builder{ID: "b1", Name: "b1", Instance: "1", Arches: []string{arch}}}
+	b.beat()
+	b.done(b.take())
+	if err := work.Publish(job.HubSubject(job.OpCancel), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := work.Flush(); err != nil || !errors.Is(work.LastError(), nats.ErrPermissionViolation) {
+		t.Errorf("asked as a verb: %v, %v", err, work.LastError())
+	}
 }
 
 func TestBuilders(t *testing.T) {
