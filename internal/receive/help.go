@@ -79,7 +79,7 @@ type flagWord struct{ flag, word, help string }
 var flagHelp = []flagWord{
 	{"repo", "--repo R", "the repository meant, where it is not the first"},
 	{"arch", "--arch A", "only the database of this architecture"},
-	{"tar", "--tar", "write a tar of packages and signatures; push - takes it back"},
+	{"tar", "--tar", "write a tar of packages and signatures, which push - takes back; with --path, of that file and its signature"},
 	{"path", "--path P", "pull: the file that is published as /P, as for pacman's XferCommand; build: the PKGBUILD's directory in the repository"},
 	{"sha256", "--sha256 HEX", "refuse the package unless this is its digest"},
 	{"downgrade", "--downgrade", "accept a version older than the published one"},

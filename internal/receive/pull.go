@@ -18,7 +18,7 @@ import (
 func pull(ctx context.Context, c *call) error {
 	switch {
 	case c.flags.on("tar") && c.flags.on("path"):
-		return c.misused("--tar and --path exclude each other")
+		return c.pullPair()
 	case c.flags.on("path"):
 		return c.pullPath()
 	case c.flags.on("tar"):
@@ -96,15 +96,67 @@ func (c *call) archive(w *tar.Writer, m match, file string) error {
 		return err
 	}
 	defer f.Close()
+	return addToTar(w, file, f, time.Unix(m.entry.BuildDate, 0))
+}
+
+func addToTar(w *tar.Writer, name string, f *os.File, modified time.Time) error {
 	st, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	hdr := &tar.Header{Name: file, Mode: 0o644, Size: st.Size(), ModTime: time.Unix(m.entry.BuildDate, 0)}
+	if modified.IsZero() {
+		modified = st.ModTime()
+	}
+	hdr := &tar.Header{Name: name, Mode: 0o644, Size: st.Size(), ModTime: modified}
 	if err := w.WriteHeader(hdr); err != nil {
 		return err
 	}
 	_, err = io.Copy(w, f)
+	return err
+}
+
+// pullPair writes a tar of the file that pullPath writes and of its signature.
+// Those of a database are of one generation, which two pulls might not be.
+func (c *call) pullPair() error {
+	if len(c.args) > 0 {
+		return c.misused("--path takes the place of NAME")
+	}
+	c.subject = c.flags.value("path")
+	part := strings.Split(strings.TrimPrefix(c.subject, "/"), "/")
+	name := part[len(part)-1]
+	if len(part) == 3 && repo.IsGenFile(part[0], repo.GenFile(name)) {
+		v, err := c.Store.View(part[0], part[1])
+		if err != nil {
+			return absent(err)
+		}
+		part = []string{v.Repo, v.Arch, "gen", strconv.FormatInt(v.Gen, 10), repo.GenFile(name)}
+	}
+	file, err := c.openPath(part)
+	if err != nil {
+		return absent(err)
+	}
+	defer file.Close()
+	part[len(part)-1] += ".sig"
+	sig, err := c.openPath(part)
+	if err != nil {
+		return absent(err)
+	}
+	defer sig.Close()
+	archive := tar.NewWriter(c.out)
+	if err := addToTar(archive, name, file, time.Time{}); err != nil {
+		return err
+	}
+	if err := addToTar(archive, name+".sig", sig, time.Time{}); err != nil {
+		return err
+	}
+	return archive.Close()
+}
+
+// absent words what is not there alike for all paths.
+func absent(err error) error {
+	if errors.Is(err, repo.ErrNotFound) {
+		return errNoFile
+	}
 	return err
 }
 
@@ -116,11 +168,8 @@ func (c *call) pullPath() error {
 	}
 	c.subject = c.flags.value("path")
 	f, err := c.openPath(strings.Split(strings.TrimPrefix(c.subject, "/"), "/"))
-	if errors.Is(err, repo.ErrNotFound) {
-		return refuse(repo.ErrNotFound, "no such file")
-	}
 	if err != nil {
-		return err
+		return absent(err)
 	}
 	return c.send(f)
 }

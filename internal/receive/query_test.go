@@ -1,11 +1,13 @@
 package receive
 
 import (
+	"archive/tar"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -151,8 +153,17 @@ func TestPull(t *testing.T) {
 	if r := w.must(w.do("", "pull", "foo", "--arch", "aarch64")); r.out != string(arm) {
 		t.Error("pull --arch gave other bytes")
 	}
-	if r := w.do("", "pull", "--tar", "--path", "x"); r.code != exitUsage {
-		t.Errorf("--tar and --path: exit code %d", r.code)
+	for path, want := range map[string]string{
+		"serene/x86_64/" + file:            file + " " + file + ".sig",
+		"/serene/x86_64/serene.db.tar.zst": "serene.db.tar.zst serene.db.tar.zst.sig",
+		"serene/x86_64/serene.files":       "serene.files serene.files.sig",
+	} {
+		if got := strings.Join(namesInTar(t, w.must(w.do("", "pull", "--tar", "--path", path)).out), " "); got != want {
+			t.Errorf("pull --tar --path %s: %s", path, got)
+		}
+	}
+	for _, path := range []string{"x", "serene/x86_64/" + file + ".sig", "nosuch/x86_64/nosuch.db", "serene/x86_64/../../keys"} {
+		w.want(w.do("", "pull", "--tar", "--path", path), exitNotFound, "pull "+path+": no such file")
 	}
 }
 
@@ -329,4 +340,19 @@ func TestNoReposToSee(t *testing.T) {
 	w := newWorld(t, false)
 	w.want(w.as("--repo elsewhere", "", "list"), exitNotFound, "list: no repository")
 	w.want(w.as("--repo elsewhere", "", "status", "--repo", "serene"), exitNotFound, "status: no repository serene")
+}
+
+func namesInTar(t *testing.T, data string) (names []string) {
+	t.Helper()
+	archive := tar.NewReader(strings.NewReader(data))
+	for {
+		hdr, err := archive.Next()
+		if err == io.EOF {
+			return names
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, hdr.Name)
+	}
 }

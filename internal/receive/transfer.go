@@ -69,6 +69,12 @@ func (t *transfer) end() error {
 	if t.upload == nil {
 		return nil
 	}
+	for file := range t.taken {
+		pkg, ok := strings.CutSuffix(file, ".sig")
+		if _, there := t.taken[pkg]; ok && !there {
+			return refuse(repo.ErrContent, "%s came without its package", file)
+		}
+	}
 	return t.submit(t.ctx, t.upload.tx)
 }
 

@@ -34,7 +34,7 @@ func verbs() []verb {
 		{"have", "[--repo R] [--json]",
 			"read sha256sum lines on stdin, print those that are missing here",
 			"repo= json", work, false, have},
-		{"pull", "NAME | --tar NAME… | --path R/ARCH/FILE [--repo R] [--arch A]",
+		{"pull", "NAME | --tar NAME… | [--tar] --path R/ARCH/FILE [--repo R] [--arch A]",
 			"write a package, a tar of packages and signatures, or a published file to stdout",
 			"repo= arch= tar path=", work, false, pull},
 		{"list", "[--repo R] [--arch A] [--json]",

@@ -83,7 +83,7 @@ func (s *Store) OpenStaged(token, repo, arch, file string) (*os.File, error) {
 	if _, err := s.View(repo, arch); err != nil {
 		return nil, err
 	}
-	if name := GenFile(file); isGenFile(repo, name) {
+	if name := GenFile(file); IsGenFile(repo, name) {
 		return open(filepath.Join(s.stageDir(token), repo, arch, name))
 	}
 	if _, err := alpm.ParseFileName(strings.TrimSuffix(file, ".sig")); err != nil {

@@ -174,13 +174,15 @@ func (s *Store) OpenGen(repo, arch string, gen int64, file string) (*os.File, er
 	if _, err := s.View(repo, arch); err != nil {
 		return nil, err
 	}
-	if !isGenFile(repo, file) {
+	if !IsGenFile(repo, file) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, file)
 	}
 	return open(filepath.Join(s.genDir(place{repo, arch}, gen), file))
 }
 
-func isGenFile(repo, file string) bool {
+// IsGenFile reports whether file is one of the four that a generation of repo
+// has.
+func IsGenFile(repo, file string) bool {
 	name := strings.TrimSuffix(file, ".sig")
 	return name == repo+dbHalf.suffix() || name == repo+filesHalf.suffix()
 }
@@ -193,7 +195,7 @@ func (s *Store) OpenFile(repo, arch, file string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if name := GenFile(file); isGenFile(repo, name) {
+	if name := GenFile(file); IsGenFile(repo, name) {
 		return s.OpenGen(repo, arch, v.Gen, name)
 	}
 	name, err := alpm.ParseFileName(strings.TrimSuffix(file, ".sig"))

@@ -57,6 +57,7 @@ type world struct {
 	hostTrusted    bool
 	client         *pacman.System
 	held           *held
+	twin           *twin
 	code           int // exit status of the last ssh or pacman
 }
 
@@ -143,6 +144,9 @@ func (w *world) close(t testscript.T) {
 	var failed []error
 	if w.held != nil {
 		w.held.kill()
+	}
+	if w.twin != nil {
+		failed = append(failed, w.twin.close(w))
 	}
 	for _, u := range append(w.builders, w.receive, w.serve) {
 		if u == nil {

@@ -70,6 +70,9 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"abandon":  command((*world).cmdAbandon),
 		"code":     command((*world).cmdCode),
 		"breakoff": command((*world).cmdBreakoff),
+		"overssh":  command((*world).cmdOverSSH),
+		"twin":     command((*world).cmdTwin),
+		"twice":    command((*world).cmdTwice),
 
 		"mkpkg":   command((*world).cmdMkpkg),
 		"tree":    command((*world).cmdTree),

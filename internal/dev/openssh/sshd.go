@@ -21,12 +21,17 @@ type Sshd struct {
 // public keys given, and returns when it accepts connections. c trusts its host
 // key afterwards.
 func (c *Client) StartSshd(ctx context.Context, keys ...string) (*Sshd, error) {
-	hostKey, _, err := c.NewKey(ctx, "sshd_host")
-	if err != nil {
-		return nil, err
-	}
 	authorized := filepath.Join(c.Dir, "sshd_keys")
 	if err := os.WriteFile(authorized, []byte(strings.Join(keys, "\n")+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return c.StartSshdWith(ctx, "AuthorizedKeysFile "+authorized+"\n")
+}
+
+// StartSshdWith is StartSshd with lines of sshd_config that say who is let in.
+func (c *Client) StartSshdWith(ctx context.Context, lines string) (*Sshd, error) {
+	hostKey, _, err := c.NewKey(ctx, "sshd_host")
+	if err != nil {
 		return nil, err
 	}
 	addr, err := freeAddr()
@@ -34,7 +39,7 @@ func (c *Client) StartSshd(ctx context.Context, keys ...string) (*Sshd, error) {
 		return nil, err
 	}
 	config := filepath.Join(c.Dir, "sshd_config")
-	if err := os.WriteFile(config, []byte(sshdConfig(addr, hostKey, authorized)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(sshdConfig(addr, hostKey)+lines), 0o600); err != nil {
 		return nil, err
 	}
 	if os.Getuid() == 0 { // the directory that sshd confines its child to
@@ -53,17 +58,16 @@ func (c *Client) StartSshd(ctx context.Context, keys ...string) (*Sshd, error) {
 	return s, c.Trust(ctx, addr, hostKey)
 }
 
-func sshdConfig(addr, hostKey, authorized string) string {
+func sshdConfig(addr, hostKey string) string {
 	return fmt.Sprintf(`ListenAddress %s
 HostKey %s
-AuthorizedKeysFile %s
 StrictModes no
 UsePAM no
 PidFile none
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 Subsystem sftp internal-sftp
-`, addr, hostKey, authorized)
+`, addr, hostKey)
 }
 
 // sshdPath finds the program by its full path, without which sshd does not
