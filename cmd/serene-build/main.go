@@ -27,7 +27,7 @@ func main() { daemon.Main("serene-build", run) }
 
 func run(ctx context.Context, p *daemon.Process) error {
 	c := p.Config
-	door, err := worker.OpenDoor(c.Build.Hub.String(), string(c.Build.Identity), string(c.Build.KnownHosts))
+	door, err := worker.OpenDoor(c.Build.Hub.String(), string(c.Build.Identity), string(c.Build.KnownHosts), p.Log)
 	if err != nil {
 		return fmt.Errorf("%w (serene-receive makes it where it serves this state directory)", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -24,9 +25,11 @@ type Door struct {
 	addr   string
 	config ssh.ClientConfig
 	key    string
+	log    *slog.Logger
 
-	mu     sync.Mutex
-	client *ssh.Client // guarded by mu; nil when there is none
+	mu      sync.Mutex  // guards what follows
+	client  *ssh.Client // nil when there is none
+	trouble string      // why the queue cannot be reached, as it was last logged
 }
 
 const (
@@ -40,7 +43,7 @@ const (
 
 // OpenDoor prepares the way to ssh://USER@HOST:PORT with the private key in
 // the file identity. knownHosts is a file with the host's key, as ssh has it.
-func OpenDoor(hub, identity, knownHosts string) (*Door, error) {
+func OpenDoor(hub, identity, knownHosts string, log *slog.Logger) (*Door, error) {
 	u, err := url.Parse(hub)
 	if err != nil {
 		return nil, fmt.Errorf("hub %s: %w", hub, err)
@@ -65,7 +68,7 @@ func OpenDoor(hub, identity, knownHosts string) (*Door, error) {
 	if u.User != nil {
 		user = u.User.Username()
 	}
-	return &Door{addr: addr, key: ssh.FingerprintSHA256(signer.PublicKey()), config: ssh.ClientConfig{
+	return &Door{addr: addr, log: log, key: ssh.FingerprintSHA256(signer.PublicKey()), config: ssh.ClientConfig{
 		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, Timeout: dialWithin,
 		HostKeyCallback: known, HostKeyAlgorithms: algorithms(known, addr),
 	}}, nil
@@ -232,8 +235,24 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// DialQueue makes a connection to the hub's queue. It is a job.Dial.
+// DialQueue makes a connection to the hub's queue. It is a job.Dial. NATS goes on
+// trying in silence, so what is wrong is logged here, once for each reason.
 func (d *Door) DialQueue() (net.Conn, error) {
+	conn, err := d.dialQueue()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err == nil:
+		d.trouble = ""
+		d.log.Info("connected to the hub", "hub", d.addr, "key", d.key)
+	case d.trouble != err.Error():
+		d.trouble = err.Error()
+		d.log.Warn("the hub is not reached; trying on", "hub", d.addr, "key", d.key, "err", err)
+	}
+	return conn, err
+}
+
+func (d *Door) dialQueue() (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dialWithin)
 	defer cancel()
 	s, err := d.session(ctx)
