@@ -22,7 +22,7 @@ import (
 // its own under strace, and fails or kills it at every call that changes the
 // file system, one run a call. Then it starts again on what is left, and checks
 // what clients and the journal were promised. FAULTS=full visits every call;
-// else every ninth of a push, and fewer of other changes.
+// else a few of a push, and fewer of other changes.
 //
 // The child works on one thread, because strace counts calls by thread.
 
@@ -146,12 +146,12 @@ var faultKinds = []string{"error=EIO", "error=ENOSPC", "signal=KILL", "signal=TE
 func TestFaults(t *testing.T) {
 	for i := range scenarios {
 		sc := &scenarios[i]
-		step := 47
+		step := 149
 		switch {
 		case os.Getenv("FAULTS") == "full":
 			step = 1
 		case sc.name == "push":
-			step = 9
+			step = 37
 		}
 		t.Run(sc.name, func(t *testing.T) { injectFaults(t, sc, step) })
 	}
