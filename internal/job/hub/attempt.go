@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"serene/internal/job"
@@ -55,6 +56,7 @@ func (h *Hub) report(key string, q job.Report) (job.Reply, error) {
 		return job.Reply{}, err
 	}
 	r := *old
+	q.Phase, q.Cause, q.Reason = oneLine(q.Phase), oneLine(q.Cause), oneLine(q.Reason)
 	if q.Phase != "" {
 		r.Phase = q.Phase
 	}
@@ -80,6 +82,16 @@ func (h *Hub) report(key string, q job.Report) (job.Reply, error) {
 		err = h.put(&r)
 	}
 	return h.reply(&r, 0, err)
+}
+
+// oneLine keeps what a builder says from being more than a line of a log.
+func oneLine(s string) string {
+	const most = 1000
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // reply says what has become of the job.

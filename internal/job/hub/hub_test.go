@@ -53,7 +53,7 @@ func TestFailure(t *testing.T) {
 	w := newWorld(t)
 	id := w.one("yay")
 	b := w.builder("b1")
-	b.end(b.take(), job.Report{End: job.EndFailed, Cause: "compile", Reason: "build() failed"})
+	b.end(b.take(), job.Report{End: job.EndFailed, Cause: "compile", Reason: "build()\n failed\n"})
 	w.want(id, job.Failed, "compile", "build() failed")
 	if log := w.log(id); !strings.HasSuffix(log, "\n==> [verdict] failed: compile: build() failed\n") {
 		t.Errorf("log %q", log)
