@@ -2,4 +2,7 @@
 
 package script_test
 
-const raceEnabled = false
+const (
+	raceEnabled = false
+	raceMemory  = 0
+)

@@ -2,4 +2,7 @@
 
 package script_test
 
-const raceEnabled = true
+const (
+	raceEnabled = true
+	raceMemory  = 512 << 20
+)

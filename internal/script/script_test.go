@@ -70,6 +70,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"abandon":  command((*world).cmdAbandon),
 		"code":     command((*world).cmdCode),
 		"breakoff": command((*world).cmdBreakoff),
+		"soak":     command((*world).cmdSoak),
 		"overssh":  command((*world).cmdOverSSH),
 		"twin":     command((*world).cmdTwin),
 		"twice":    command((*world).cmdTwice),
