@@ -1,8 +1,8 @@
-// Command bench times an upload the way a person would feel it: the same large
-// package by `ssh HOST push` to serene, which reads and checks all of it and
-// publishes it, and by scp to a real OpenSSH server, which only writes it down.
-// Both on loopback, in the same run, one after the other, several times over. It
-// prints the times, their ratio, and the receiver's peak memory.
+// Command bench times transfers the way a person would feel them: the same large
+// package to and from serene, which reads and checks all of it and publishes it,
+// and to and from a real OpenSSH server, which only moves bytes. All on loopback
+// with the stock clients, in the same run, one after the other, several times
+// over. It prints the times, their ratios, and the receiver's peak memory.
 package main
 
 import (
@@ -29,29 +29,31 @@ func main() {
 	}
 }
 
+// contest is one thing to do with a file, here and at OpenSSH's.
+type contest struct {
+	name, theirs string
+	serene, sshd func(ctx context.Context, file string) error
+
+	took [2][]time.Duration // serene's, sshd's
+}
+
+func contests(s *site) []*contest {
+	return []*contest{
+		{name: "ssh push", theirs: "ssh 'cat >/dev/null'", serene: s.push, sshd: s.sink},
+		{name: "scp to", theirs: "scp to", serene: s.scpTo, sshd: s.scp},
+		{name: "ssh pull", theirs: "ssh cat", serene: s.pull, sshd: s.cat},
+	}
+}
+
 func bench(ctx context.Context, bin string, mib, rounds int) (err error) {
 	s, err := newSite(ctx, bin)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	var pushes, copies []time.Duration
+	all := contests(s)
 	for i := range rounds {
-		file, err := s.makePackage(ctx, i+1, mib)
-		if err != nil {
-			return err
-		}
-		copied, err := timed(func() error { return s.scp(ctx, file) })
-		if err != nil {
-			return err
-		}
-		pushed, err := timed(func() error { return s.push(ctx, file) })
-		if err != nil {
-			return err
-		}
-		copies, pushes = append(copies, copied), append(pushes, pushed)
-		fmt.Printf("round %d  %d MiB  scp %s  push %s\n", i+1, mib, seconds(copied), seconds(pushed))
-		if err := os.Remove(file); err != nil {
+		if err := s.round(ctx, i, mib, all); err != nil {
 			return err
 		}
 	}
@@ -59,11 +61,38 @@ func bench(ctx context.Context, bin string, mib, rounds int) (err error) {
 	if err != nil {
 		return err
 	}
-	push, scp := median(pushes), median(copies)
-	fmt.Printf("median   scp %s  push %s  ratio %.2f  (1.00: as fast as scp; less: faster)\n",
-		seconds(scp), seconds(push), push.Seconds()/scp.Seconds())
+	for _, c := range all {
+		ours, theirs := median(c.took[0]), median(c.took[1])
+		fmt.Printf("median   %-9s %s   OpenSSH, %-20s %s   ratio %.2f\n", c.name, seconds(ours), c.theirs, seconds(theirs), ours.Seconds()/theirs.Seconds())
+	}
+	fmt.Println("         (1.00: as fast as OpenSSH; less: faster)")
 	fmt.Printf("serene-receive peak memory  %.1f MiB resident\n", float64(peak)/(1<<20))
 	return nil
+}
+
+// round does everything once. What is uploaded is new each time.
+func (s *site) round(ctx context.Context, i, mib int, all []*contest) error {
+	var file string
+	for n, c := range all {
+		if n < 2 { // uploads; the download is of the last
+			if file != "" {
+				os.Remove(file)
+			}
+			var err error
+			if file, err = s.makePackage(ctx, 2*i+n+1, mib); err != nil {
+				return err
+			}
+		}
+		for who, do := range []func(context.Context, string) error{c.serene, c.sshd} {
+			took, err := timed(func() error { return do(ctx, file) })
+			if err != nil {
+				return err
+			}
+			c.took[who] = append(c.took[who], took)
+		}
+		fmt.Printf("round %d  %d MiB  %-9s %s   OpenSSH %s\n", i+1, mib, c.name, seconds(c.took[0][i]), seconds(c.took[1][i]))
+	}
+	return os.Remove(file)
 }
 
 func timed(f func() error) (time.Duration, error) {

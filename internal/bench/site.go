@@ -167,23 +167,50 @@ func writeNoise(path string, seed, mib int) error {
 }
 
 func (s *site) push(ctx context.Context, file string) error {
+	return s.upload(ctx, file, "serene", "push", filepath.Base(file))
+}
+
+// sink is an upload to OpenSSH's server that is thrown away there.
+func (s *site) sink(ctx context.Context, file string) error {
+	return s.upload(ctx, file, "sshd", "cat >/dev/null")
+}
+
+func (s *site) upload(ctx context.Context, file, host string, words ...string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	cmd := s.ssh.Command(ctx, "serene", "push", filepath.Base(file))
+	cmd := s.ssh.Command(ctx, host, words...)
 	cmd.Stdin = f
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("push: %w: %s", err, out)
+		return fmt.Errorf("%s: %w: %s", host, err, out)
 	}
 	return nil
+}
+
+// pull and cat are downloads that are thrown away here.
+
+func (s *site) pull(ctx context.Context, file string) error {
+	return s.ssh.Command(ctx, "serene", "pull", "--path", "bench/x86_64/"+filepath.Base(file)).Run()
+}
+
+func (s *site) cat(ctx context.Context, file string) error {
+	return s.ssh.Command(ctx, "sshd", "cat", file).Run()
 }
 
 func (s *site) scp(ctx context.Context, file string) error {
 	to := filepath.Join(s.dir, "copied")
 	defer os.Remove(to)
-	out, err := exec.CommandContext(ctx, "scp", "-q", "-F", s.ssh.Config(), file, "sshd:"+to).CombinedOutput()
+	return s.scpFile(ctx, file, "sshd:"+to)
+}
+
+func (s *site) scpTo(ctx context.Context, file string) error {
+	return s.scpFile(ctx, file, "serene:/bench/")
+}
+
+func (s *site) scpFile(ctx context.Context, file, to string) error {
+	out, err := exec.CommandContext(ctx, "scp", "-q", "-F", s.ssh.Config(), file, to).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("scp: %w: %s", err, out)
 	}
