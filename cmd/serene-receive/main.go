@@ -25,11 +25,20 @@ import (
 
 func main() {
 	args := os.Args[1:]
-	_, asked := os.LookupEnv("SSH_ORIGINAL_COMMAND")
-	if receive.HasRightsFlag(args) || slices.Equal(args, []string{forcedFlag}) || len(args) == 0 && asked {
+	if receive.HasRightsFlag(args) || slices.Equal(args, []string{forcedFlag}) || len(args) == 0 && forced() {
 		os.Exit(runForced(args))
 	}
 	daemon.Main("serene-receive", run)
+}
+
+// forced reports whether sshd started this program for a client: one that asked
+// for a command, or for none and has no terminal. A person who starts the
+// daemon by hand after logging in has one.
+func forced() bool {
+	_, asked := os.LookupEnv("SSH_ORIGINAL_COMMAND")
+	_, remote := os.LookupEnv("SSH_CONNECTION")
+	_, terminal := os.LookupEnv("SSH_TTY")
+	return asked || remote && !terminal
 }
 
 // drainTime is how long uploads in flight may go on once the daemon is told to

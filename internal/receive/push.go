@@ -157,8 +157,20 @@ func (u *upload) mayAdd(pkg *alpm.Package) error {
 			return u.denied(pkg.Info.Name + " (base " + base + ", arch " + pkg.Info.Arch + ")")
 		}
 	}
-	if u.job != nil {
-		return u.job.mayAdd(u.repo, pkg)
+	if err := u.mayClaim(pkg); err != nil || u.job == nil {
+		return err
+	}
+	return u.job.mayAdd(u.repo, pkg)
+}
+
+// mayClaim asks whether the caller may push what takes the place of another
+// package on every client: a key for some packages has no say over others.
+func (u *upload) mayClaim(pkg *alpm.Package) error {
+	for _, text := range pkg.Info.Replaces {
+		dep, err := alpm.ParseDep(text)
+		if err != nil || !u.may(access{name: dep.Name}) {
+			return u.denied(text + ", which " + pkg.Info.Name + " replaces")
+		}
 	}
 	return nil
 }

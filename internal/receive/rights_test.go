@@ -3,6 +3,8 @@ package receive
 import (
 	"strings"
 	"testing"
+
+	"serene/internal/alpm/alpmtest"
 )
 
 func mustRights(t testing.TB, command string) Rights {
@@ -162,4 +164,15 @@ func TestVerbTable(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A key for some packages cannot have another one replaced on the clients.
+func TestRightsReplaces(t *testing.T) {
+	w := newWorld(t, true)
+	data, file := alpmtest.Package("q1", "1-1", alpmtest.Info("replaces", "glibc"))
+	r := w.as("--allow push --package q*", string(data), "push", file)
+	if r.code != exitDenied || !strings.Contains(r.err, "glibc, which q1 replaces") {
+		t.Errorf("exit code %d: %s", r.code, r.err)
+	}
+	w.must(w.do(string(data), "push", file))
 }

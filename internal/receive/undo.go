@@ -61,6 +61,9 @@ func rollback(ctx context.Context, c *call) error {
 	})
 }
 
+// maxWhy is the longest reason for a hold, in bytes.
+const maxWhy = 500
+
 // hold keeps new versions of a package out.
 func hold(ctx context.Context, c *call) error {
 	if len(c.args) < 2 {
@@ -68,6 +71,9 @@ func hold(ctx context.Context, c *call) error {
 	}
 	name, why := c.args[0], strings.Join(c.args[1:], " ")
 	c.subject = name
+	if strings.TrimSpace(why) == "" || len(why) > maxWhy {
+		return c.misused("WHY is a reason, of 500 bytes at most")
+	}
 	if strings.ContainsFunc(why, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return c.misused("WHY is one line")
 	}

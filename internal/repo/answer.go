@@ -22,6 +22,11 @@ func (b *batch) answer(ctx context.Context) error {
 		if o.Error != "" {
 			b.w.log.Warn("refused", "tx", o.Tx, "class", o.Class, "err", o.Error)
 		}
+		for i, r := range o.Receipts {
+			if r.Action == Already { // perhaps by another transaction of this batch
+				o.Receipts[i].Gen = b.w.current[place{r.Repo, r.Arch}].gen
+			}
+		}
 		if err := b.w.store.writeOutcome(o); err != nil {
 			return err
 		}

@@ -74,7 +74,7 @@ func contentError(err error) error {
 // noSpace gives a full disk its class.
 func noSpace(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return &refusal{ErrTooLarge, "no space left: " + err.Error()}
+		return &refusal{ErrTooLarge, "no space left on the server"}
 	}
 	return err
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"serene/internal/alpm"
-	"serene/internal/durable"
 )
 
 // Hold keeps new versions of a package out of a repository.
@@ -92,5 +91,5 @@ func (s *Store) writeHolds(repo string, holds map[string]Hold) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(s.holdsFile(repo), append(data, '\n'), 0o660)
+	return writeChanged(s.holdsFile(repo), append(data, '\n'), 0o660)
 }

@@ -79,7 +79,16 @@ func (w *Writer) publishKeys() error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(w.store.publicKeyFile(), data, 0o664)
+	return writeChanged(w.store.publicKeyFile(), data, 0o664)
+}
+
+// writeChanged replaces path by data, and leaves it alone where it is that
+// already: a start on a full or read-only disk has nothing to write.
+func writeChanged(path string, data []byte, perm fs.FileMode) error {
+	if was, err := os.ReadFile(path); err == nil && bytes.Equal(was, data) {
+		return nil
+	}
+	return durable.WriteFile(path, data, perm)
 }
 
 func (w *Writer) retireReplaced() error {

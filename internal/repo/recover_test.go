@@ -332,3 +332,43 @@ func TestGenerationTimes(t *testing.T) {
 		}
 	}
 }
+
+// A transaction that cannot be decided on waits, and holds up nobody.
+func TestStuckTransaction(t *testing.T) {
+	r := newTestRepo(t)
+	if err := os.MkdirAll(r.store.path("keys", "uploaders"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	bad := r.store.path("keys", "uploaders", "bad.asc")
+	if err := os.WriteFile(bad, []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other, _, err := LoadOrCreateSigner(filepath.Join(t.TempDir(), "key"), nil, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := build("signed", "1-1")
+	digest := newDigest()
+	digest.Write(signed.data)
+	sig, err := other.sign(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stuck, err := r.submit(TxOptions{}, nil, signed, pkg{signed.name + ".sig", sig})
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := r.submit(TxOptions{}, nil, build("free", "1-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.w.Refresh(context.Background()); n != 1 || err == nil {
+		t.Errorf("answered %d, %v", n, err)
+	}
+	wantLines(t, r.outcome(free), "published serene/x86_64 free 1-1 gen 2")
+	if err := os.RemoveAll(filepath.Dir(bad)); err != nil {
+		t.Fatal(err)
+	}
+	r.refresh()
+	wantLines(t, r.outcome(stuck), "published serene/x86_64 signed 1-1 gen 3")
+}

@@ -115,7 +115,7 @@ func (j *judgement) claims(spec Spec, c change) ([]string, error) {
 	}{{"replaces", c.entry.Replaces, false}, {"provides", c.entry.Provides, true}, {"conflicts with", c.entry.Conflicts, true}} {
 		for _, text := range claim.names {
 			if foreign(text, claim.mustExist) {
-				faults = append(faults, fmt.Sprintf("%s %s, which is of another package base and not granted", claim.verb, text))
+				faults = append(faults, fmt.Sprintf("%s %s, which is of another package base, without a grant", claim.verb, text))
 			}
 		}
 	}

@@ -239,17 +239,17 @@ func (d *draft) admit(put change, downgrade bool) (action string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if action, err = supersede(o.find(put.entry.Name), put.entry, downgrade); err != nil {
+		return "", refuse(ErrConflict, "%s: %s", put.entry.FileName, err)
+	}
+	if action == Already {
+		return action, nil
+	}
 	holds, err := d.held(put.place.repo)
 	if err != nil {
 		return "", err
 	}
-	if err := held(holds, put.entry); err != nil {
-		return "", err
-	}
-	if action, err = supersede(o.find(put.entry.Name), put.entry, downgrade); err != nil {
-		return "", refuse(ErrConflict, "%s: %s", put.entry.FileName, err)
-	}
-	return action, nil
+	return action, held(holds, put.entry)
 }
 
 // supersede says what putting next over old comes to. Same version means the

@@ -94,7 +94,7 @@ func (s *Store) Begin(by Actor, o TxOptions) (*Tx, error) {
 	id := newID(time.Now())
 	dir := s.path("staging", id)
 	if err := os.Mkdir(dir, 0o770); err != nil {
-		return nil, err
+		return nil, noSpace(err)
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
@@ -223,7 +223,7 @@ func (t *Tx) Submit() (id string, err error) {
 		return "", err
 	}
 	if err := durable.CreateFile(filepath.Join(t.dir, requestFile), data, 0o660); err != nil {
-		return "", err
+		return "", noSpace(err)
 	}
 	if err := durable.SyncDir(t.dir); err != nil {
 		return "", err

@@ -79,6 +79,9 @@ func (d *draft) decidePromote(req *request) ([]change, error) {
 // decideMove moves one package between two databases, nothing when it is not
 // in the first.
 func (d *draft) decideMove(req *request, from, to place, name string) ([]change, error) {
+	if IsDebug(from.repo) != IsDebug(to.repo) {
+		return nil, refuse(ErrConflict, "%s: debug packages and others have repositories of their own", name)
+	}
 	src, err := d.at(from)
 	if err != nil {
 		return nil, err

@@ -177,3 +177,11 @@ func TestTasks(t *testing.T) {
 
 // farFuture is a time by which everything is garbage that may be.
 func farFuture() time.Time { return time.Now().Add(10000 * time.Hour) }
+
+// What is held and there already is there already.
+func TestHeldAlready(t *testing.T) {
+	r := newTestRepo(t)
+	r.push(build("foo", "1-1"))
+	r.ask(TxOptions{}, func(tx *Tx) { tx.Hold("why", "foo") })
+	wantLines(t, r.push(build("foo", "1-1")), "already there serene/x86_64 foo 1-1 gen 2")
+}

@@ -90,12 +90,8 @@ func takeLock(path string) (*os.File, error) {
 		f.Close()
 		return nil, refuse(ErrBusy, "another serene-serve (pid %s) works on %s", strings.TrimSpace(string(holder)), filepath.Dir(filepath.Dir(path)))
 	}
-	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if _, err := fmt.Fprintf(f, "%d\n", os.Getpid()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
+	// Only for people: a full disk must not keep the writer from starting.
+	_, _ = f.WriteAt(fmt.Appendf(nil, "%-19d\n", os.Getpid()), 0)
 	return f, nil
 }
 
@@ -114,12 +110,13 @@ func (w *Writer) Refresh(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	b := w.newBatch()
+	var stuck error // what could not be decided waits, and holds up nobody
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		if err := b.take(id); err != nil {
-			return 0, fmt.Errorf("transaction %s: %w", id, err)
+			stuck = errors.Join(stuck, fmt.Errorf("transaction %s: %w", id, err))
 		}
 	}
 	w.torn = true
@@ -130,7 +127,7 @@ func (w *Writer) Refresh(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	w.torn = false
-	return len(ids), nil
+	return len(b.outcomes), stuck
 }
 
 // pending lists the transactions in the inbox that have no outcome yet, oldest
