@@ -162,7 +162,7 @@ func hostKeys(files []config.Path, log *slog.Logger) ([]gossh.Signer, error) {
 	for _, file := range files {
 		key, created, err := sshd.LoadOrCreateHostKey(string(file))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("receive.host_keys = %q: %w", file, err)
 		}
 		what := "host key"
 		if created {

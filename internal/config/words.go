@@ -19,12 +19,13 @@ type RepoName string
 
 var repoName = regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]{0,63}$`)
 
-// UnmarshalText refuses "local" too: pacman keeps what is installed under it.
+// UnmarshalText refuses "local" too, under which pacman keeps what is
+// installed, and "stage", under which staged sets have their URLs.
 func (r *RepoName) UnmarshalText(b []byte) error {
 	*r = RepoName(b)
-	const accepts = `a name of a-z, 0-9, ".", "_", "+" and "-", at most 64 of them, beginning with a letter or digit, and not "local"`
-	if string(b) == "local" {
-		return &valueError{string(b), accepts}
+	const accepts = `a name of a-z, 0-9, ".", "_", "+" and "-", at most 64 of them, beginning with a letter or digit, and not "local" or "stage"`
+	if s := string(b); s == "local" || s == "stage" {
+		return &valueError{s, accepts}
 	}
 	return matched(repoName, b, accepts)
 }

@@ -67,7 +67,7 @@ func (c *call) helloRow() helloRow {
 func (h helloRow) String() string {
 	var b strings.Builder
 	for _, f := range [][2]string{
-		{"name", h.Name},
+		{"name", oneLine(h.Name)},
 		{"key", h.Key},
 		{"verbs", strings.Join(h.Verbs, " ")},
 		{"repos", strings.Join(h.Repos, " ")},

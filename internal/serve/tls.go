@@ -56,7 +56,7 @@ func (id *identity) reload(c *config.Config) error {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return fmt.Errorf("read certificate %s: %w", cert, err)
+		return fmt.Errorf("serve.tls_cert = %q, serve.tls_key = %q: accepts a PEM certificate and its key: %w", cert, key, err)
 	}
 	if before := id.current.Swap(&pair); before == nil || !before.Leaf.Equal(pair.Leaf) {
 		id.log.Info("certificate", "names", strings.Join(pair.Leaf.DNSNames, " "), "fingerprint", fingerprint(pair.Leaf.Raw),
