@@ -26,16 +26,39 @@ func sftp(ctx context.Context, c *call) error {
 	t := c.newTransfer(ctx)
 	defer t.abort()
 	files := sftpFiles{t}
-	server := gosftp.NewRequestServer(newLockstep(c.in, t.protocol), gosftp.Handlers{
+	stream := &sftpStream{r: c.in, Writer: t.protocol}
+	server := gosftp.NewRequestServer(stream, gosftp.Handlers{
 		FileGet: files, FilePut: files, FileCmd: files, FileList: files,
 	})
 	// Serve returns when every request has been answered and every file is
 	// closed, so nothing runs beside what follows.
-	if err := server.Serve(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return refuse(repo.ErrUsage, "not the SFTP protocol: %v", err)
+	err := server.Serve()
+	switch {
+	case len(t.failed) > 0 || stream.end == io.EOF:
+		return t.end()
+	case stream.end != nil:
+		return context.Canceled // the connection broke
 	}
-	return t.end()
+	return refuse(repo.ErrUsage, "not the SFTP protocol: %v", err)
 }
+
+// sftpStream is the client's program. It is not closed from here: it ends with
+// the session.
+type sftpStream struct {
+	r io.Reader
+	io.Writer
+	end error // how r ended; what the library says of it depends on its state
+}
+
+func (s *sftpStream) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil {
+		s.end = err
+	}
+	return n, err
+}
+
+func (*sftpStream) Close() error { return nil }
 
 // sftpFiles answers what the protocol asks. The library calls it from
 // goroutines of its own, where a panic would end the process.

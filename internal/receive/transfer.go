@@ -14,8 +14,13 @@ import (
 	"serene/internal/repo"
 )
 
-// maxHandles bounds the files and directories a session has open at a time.
-const maxHandles = 64
+const (
+	// maxHandles bounds the files and directories a session has open at a time.
+	maxHandles = 64
+
+	// maxFailed bounds the refused files that a session can make good.
+	maxFailed = 256
+)
 
 // transfer is one session of scp or sftp. Each file is checked when it is
 // closed; all of them are one transaction, which is submitted when the session
@@ -104,6 +109,9 @@ func (t *transfer) abort() {
 // fail notes that a file was refused, and tells the person why: sftp shows no
 // more than that something failed.
 func (t *transfer) fail(file string, err error) {
+	if _, known := t.failed[file]; !known && len(t.failed) >= maxFailed {
+		file = "and more" // no name that can be sent again
+	}
 	t.failed[file] = err
 	if internal(err) && t.ctx.Err() == nil {
 		t.log.Error("transfer failed", "verb", t.verbName(), "subject", file, "err", err)
@@ -185,6 +193,9 @@ func (t *transfer) begin(target, file string) error {
 	}
 	if t.upload.repo != target {
 		return refuse(repo.ErrUsage, "one repository a session: this one is for %s", t.upload.repo)
+	}
+	if len(t.taken) >= maxMembers {
+		return refuse(repo.ErrTooLarge, "more than %d files in a session", maxMembers)
 	}
 	if _, ok := t.taken[file]; ok {
 		return refuse(repo.ErrConflict, "sent in this session already")

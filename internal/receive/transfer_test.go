@@ -414,3 +414,52 @@ func TestSFTPNeedsAVerbItStandsFor(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, &stderr)
 	}
 }
+
+// However many files are refused, a session remembers few of them, and cannot
+// be made good any more.
+func TestSFTPManyRefused(t *testing.T) {
+	w := newWorld(t, true)
+	data, file := alpmtest.Package("foo", "1-1")
+	s := w.sftp("")
+	for i := range 2 * maxFailed {
+		if s.put(fmt.Sprintf("/%d", i), nil) == nil {
+			t.Fatal("taken")
+		}
+	}
+	if err := s.put("/"+file, data); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.end(); r.code != exitContent || !strings.Contains(r.err, "nothing is published") || len(r.err) > 100_000 {
+		t.Errorf("exit code %d: %.300s", r.code, r.err)
+	}
+}
+
+// cutReader ends like a connection that broke.
+type cutReader struct{ io.Reader }
+
+func (r cutReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func TestSFTPOverABrokenConnectionPublishesNothing(t *testing.T) {
+	w := newWorld(t, true)
+	data, file := alpmtest.Package("foo", "1-1")
+	const open, closed, write = 3, 4, 6
+	stdin := bytes.Join([][]byte{packet(1, 3), packet(open, 1, "/"+file, 0x1a, 0), packet(write, 2, "1", int64(0), string(data)), packet(closed, 3, "1")}, nil)
+	by := Caller{Key: "SHA256:abc", Rights: AllRights()}
+	for _, tt := range []struct {
+		stdin io.Reader
+		code  int
+	}{{cutReader{bytes.NewReader(stdin)}, exitBusy}, {bytes.NewReader(stdin), exitOK}} {
+		var stderr bytes.Buffer
+		code := w.RunSFTP(context.Background(), by, Streams{tt.stdin, io.Discard, &stderr})
+		if code != tt.code || strings.Contains(stderr.String(), "published") != (tt.code == exitOK) {
+			t.Errorf("exit code %d, want %d: %s", code, tt.code, &stderr)
+		}
+	}
+	w.empty()
+}
