@@ -21,7 +21,7 @@ build: ## the daemons, static, into bin/
 
 # Built beforehand, by who is not root: installing compiles nothing.
 install: ## copy bin/ and the systemd files below PREFIX (/usr/local)
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/serene-receive bin/serene-serve
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/serene-build bin/serene-receive bin/serene-serve
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/*.service systemd/*.socket
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d systemd/sysusers.d/serene.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d systemd/tmpfiles.d/serene.conf

@@ -41,27 +41,34 @@ func Engine(t testing.TB) string {
 	return host
 }
 
-// setUp is for one test process at a time: the others wait for the first.
-func setUp() (string, error) {
+func setUp() (host string, err error) {
+	ctx, stop := context.WithTimeout(context.Background(), 8*time.Minute)
+	defer stop()
+	err = alone(func(dir string) error {
+		if host, err = engine(ctx, dir); err != nil {
+			return err
+		}
+		return ensureImage(ctx, host, dir)
+	})
+	return host, err
+}
+
+// alone runs f with the cache directory, in one process at a time: the others
+// wait for the first.
+func alone(f func(dir string) error) error {
 	dir, err := cacheDir()
 	if err != nil {
-		return "", err
+		return err
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", err
+		return err
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 8*time.Minute)
-	defer stop()
-	host, err := engine(ctx, dir)
-	if err != nil {
-		return "", err
-	}
-	return host, ensureImage(ctx, host, dir)
+	return f(dir)
 }
 
 func cacheDir() (string, error) {
@@ -75,8 +82,22 @@ func cacheDir() (string, error) {
 
 // engine finds one, or starts one.
 func engine(ctx context.Context, dir string) (string, error) {
-	own := "unix://" + filepath.Join(dir, "docker.sock")
-	for _, host := range []string{os.Getenv("DOCKER_HOST"), client.DefaultDockerHost, own} {
+	host, err := Find(ctx)
+	if err != nil || host != "" {
+		return host, err
+	}
+	own := ownHost(dir)
+	return own, start(ctx, own, dir)
+}
+
+// Find returns the address of an engine that answers already, or "" if there is
+// none but one can be started: that takes root.
+func Find(ctx context.Context) (string, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	for _, host := range []string{os.Getenv("DOCKER_HOST"), client.DefaultDockerHost, ownHost(dir)} {
 		if host != "" && answers(ctx, host) == nil {
 			return host, nil
 		}
@@ -84,8 +105,11 @@ func engine(ctx context.Context, dir string) (string, error) {
 	if os.Getuid() != 0 {
 		return "", fmt.Errorf("no engine answers, and only root can start one: start dockerd, or set DOCKER_HOST")
 	}
-	return own, start(ctx, own, dir)
+	return "", nil
 }
+
+// ownHost is the engine that start leaves behind.
+func ownHost(dir string) string { return "unix://" + filepath.Join(dir, "docker.sock") }
 
 func answers(ctx context.Context, host string) error {
 	api, err := connect(host)

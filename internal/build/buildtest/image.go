@@ -21,12 +21,18 @@ import (
 //go:embed image.sh
 var script string
 
-// Image is the reference of the image that Engine's engine has.
+// Image is the reference of the image that Engine's engine has, and any other
+// after EnsureImage.
 var Image = "serene-test:" + digest()
 
 func digest() string {
 	sum := sha256.Sum256([]byte(script))
 	return hex.EncodeToString(sum[:6])
+}
+
+// EnsureImage gives the engine at host Image.
+func EnsureImage(ctx context.Context, host string) error {
+	return alone(func(dir string) error { return ensureImage(ctx, host, dir) })
 }
 
 // ensureImage imports the image from the cache, which it fills first if need be.

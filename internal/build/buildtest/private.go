@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Private is an engine that one test has to itself, to be killed. It has Image,
-// and no way out: its containers are never given a network.
+// Private is an engine that one test, or run of make up, has to itself. It has
+// Image, and no way out: its containers are never given a network.
 type Private struct {
 	Host string // as DOCKER_HOST words it
 
@@ -23,12 +23,13 @@ type Private struct {
 }
 
 // NewPrivate prepares an engine with all that is its own in dir. It is not
-// started yet. The machine must have the shared one's image already.
+// started yet.
 func NewPrivate(dir string) *Private {
 	return &Private{Host: "unix://" + filepath.Join(dir, "docker.sock"), dir: dir}
 }
 
-// Start starts it, and returns when it answers and has the image.
+// Start starts it, and returns when it answers and has the image. It may have to
+// be closed although it failed.
 func (p *Private) Start(ctx context.Context) error {
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return err
@@ -45,24 +46,24 @@ func (p *Private) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	p.cmd = exec.Command("dockerd", "--host", p.Host, "--data-root", filepath.Join(p.dir, "data"),
+	cmd := exec.Command("dockerd", "--host", p.Host, "--data-root", filepath.Join(p.dir, "data"),
 		"--exec-root", execRoot, "--pidfile", pid, "--bridge=none", "--iptables=false")
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	p.cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	if err := p.cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	if err := cmd.Start(); err != nil {
 		return err
 	}
-	p.ended = make(chan error, 1)
-	go func() { p.ended <- p.cmd.Wait() }()
-	if err := await(ctx, p.Host, p.ended, log.Name()); err != nil {
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cmd.Wait()
+		close(ended) // who asks again hears of it as well
+	}()
+	p.cmd, p.ended = cmd, ended
+	if err := await(ctx, p.Host, ended, log.Name()); err != nil {
 		return err
 	}
-	dir, err := cacheDir()
-	if err != nil {
-		return err
-	}
-	return ensureImage(ctx, p.Host, dir)
+	return EnsureImage(ctx, p.Host)
 }
 
 // Kill ends it at once. What runs its containers stays behind, as it would.
@@ -77,7 +78,7 @@ func (p *Private) Close(ctx context.Context) error {
 	if p.cmd == nil {
 		return nil
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {

@@ -1,11 +1,13 @@
 // Command up shows the whole program at work, on this machine, for a person who
-// has just fetched it: both daemons on loopback with throw-away state, a package
-// built by the real makepkg and pushed with plain ssh, and a scratch pacman that
-// installs it. Then it says how to go on by hand, and waits for Ctrl-C.
+// has just fetched it: the daemons on loopback with throw-away state, a package
+// built by the real makepkg and pushed with plain ssh, another that a builder
+// makes of a PKGBUILD, and a scratch pacman that installs them. Then it says how
+// to go on by hand, and waits for Ctrl-C.
 //
 // With UP_ONCE=1 it stops after the check and its exit status tells how it went.
 // It needs the daemons in bin/, as `make build` leaves them, and writes below
-// ./var only.
+// ./var only, but for the image of Debian's packages that builds run in there,
+// which it shares with the tests. Without a Docker engine no build is shown.
 package main
 
 import (
@@ -18,11 +20,15 @@ import (
 	"time"
 )
 
-// patience bounds each step. On a machine that is well none takes this long.
-const patience = time.Minute
+// patience bounds each step, buildPatience those that may first have to make or
+// fetch an image. On a machine that is well none takes this long.
+const (
+	patience      = time.Minute
+	buildPatience = 15 * time.Minute
+)
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := up(ctx, os.Getenv("UP_ONCE") == "1"); err != nil {
 		fmt.Fprintln(os.Stderr, "up:", err)
@@ -37,14 +43,19 @@ func up(ctx context.Context, once bool) (err error) {
 	}
 	defer p.close()
 	defer func() { err = errors.Join(err, p.stop()) }()
-	for _, step := range []func(context.Context) error{
-		p.start,
-		p.authorise,
-		p.push,
-		p.install,
+	for _, step := range []struct {
+		run    func(context.Context) error
+		within time.Duration
+	}{
+		{p.start, patience},
+		{p.authorise, patience},
+		{p.push, patience},
+		{p.install, patience},
+		{p.startBuilder, buildPatience},
+		{p.build, buildPatience},
 	} {
-		bounded, cancel := context.WithTimeout(ctx, patience)
-		err := step(bounded)
+		bounded, cancel := context.WithTimeout(ctx, step.within)
+		err := step.run(bounded)
 		cancel()
 		if ctx.Err() != nil {
 			return nil // the person has seen enough

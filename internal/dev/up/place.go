@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"serene/internal/build/buildtest"
 	"serene/internal/dev/openssh"
 	"serene/internal/dev/pacman"
 	"serene/internal/dev/unit"
@@ -24,6 +26,9 @@ type place struct {
 	logs  []*os.File
 
 	serve, receive *unit.Unit
+	builder        *unit.Unit         // nil where there is no engine
+	engine         *buildtest.Private // nil unless this run has started it
+	docker, image  string             // as in the configuration
 	ssh            *openssh.Client
 	pacman         *pacman.System
 	own            []string // the person's own public keys
@@ -83,7 +88,7 @@ func (p *place) prepare() (err error) {
 			return err
 		}
 	}
-	return os.WriteFile(p.path("serene.toml"), []byte(p.config()), 0o644)
+	return p.configure()
 }
 
 // free returns the address with this port if nothing listens there, else one
@@ -97,6 +102,10 @@ func free(port string) (string, error) {
 	}
 	defer l.Close()
 	return l.Addr().String(), nil
+}
+
+func (p *place) configure() error {
+	return os.WriteFile(p.path("serene.toml"), []byte(p.config()), 0o644)
 }
 
 func (p *place) config() string {
@@ -121,10 +130,16 @@ listen = %q
 http_listen = %q
 admin_listen = %q
 url = "https://%s"
-`, p.path("state"), p.addrs["ssh"], p.addrs["https"], http, p.addrs["admin"], p.addrs["https"])
+
+[build]
+hub = "ssh://builder@%s"
+docker = %q
+image = %q
+`, p.path("state"), p.addrs["ssh"], p.addrs["https"], http, p.addrs["admin"], p.addrs["https"],
+		p.addrs["ssh"], p.docker, p.image)
 }
 
-// daemon describes one of the two; its log goes to a file.
+// daemon describes one of them; its log goes to a file.
 func (p *place) daemon(name string) (*unit.Unit, error) {
 	log, err := os.Create(p.path(name + ".log"))
 	if err != nil {
@@ -152,19 +167,16 @@ func (p *place) start(ctx context.Context) (err error) {
 	return p.receive.Start(ctx)
 }
 
-// stop ends both daemons, the one that takes uploads first.
-func (p *place) stop() error {
+// stop ends the daemons, each before those that it needs.
+func (p *place) stop() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for _, u := range []*unit.Unit{p.receive, p.serve} {
-		if u == nil {
-			continue
-		}
-		if err := u.Stop(ctx); err != nil {
-			return err
+	for _, u := range []*unit.Unit{p.builder, p.receive, p.serve} {
+		if u != nil {
+			err = errors.Join(err, u.Stop(ctx))
 		}
 	}
-	return nil
+	return errors.Join(err, p.stopEngine(ctx))
 }
 
 func (p *place) close() {
@@ -176,6 +188,10 @@ func (p *place) close() {
 
 // wait returns when the person has had enough, or a daemon ends by itself.
 func (p *place) wait(ctx context.Context) error {
+	var builderExited <-chan struct{} // never, where there is none
+	if p.builder != nil {
+		builderExited = p.builder.Exited()
+	}
 	select {
 	case <-ctx.Done():
 		fmt.Println("\nstopping")
@@ -184,6 +200,8 @@ func (p *place) wait(ctx context.Context) error {
 		return fmt.Errorf("serene-serve ended; see %s", p.path("serene-serve.log"))
 	case <-p.receive.Exited():
 		return fmt.Errorf("serene-receive ended; see %s", p.path("serene-receive.log"))
+	case <-builderExited:
+		return fmt.Errorf("serene-build ended; see %s", p.path("serene-build.log"))
 	}
 }
 

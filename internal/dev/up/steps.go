@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -38,8 +39,7 @@ func (p *place) authorise(ctx context.Context) error {
 		}
 		lines = append(lines, strings.TrimSpace(string(b)))
 	}
-	keys := p.path("state/authorized_keys")
-	if err := os.WriteFile(keys, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+	if err := p.admit(strings.Join(lines, "\n") + "\n"); err != nil {
 		return err
 	}
 	if err := p.ssh.AddHost(alias, p.addrs["ssh"], "", identity); err != nil {
@@ -51,19 +51,26 @@ func (p *place) authorise(ctx context.Context) error {
 	return p.receive.Reload(ctx)
 }
 
-// source is the PKGBUILD of the package that is pushed.
+// admit adds lines to authorized_keys, where the builder has one already.
+func (p *place) admit(lines string) error {
+	f, err := os.OpenFile(p.path("state/authorized_keys"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(lines)
+	return errors.Join(err, f.Close())
+}
+
+// source has the PKGBUILDs of the package that is pushed and of the one that the
+// builder makes.
 //
-//go:embed hello/PKGBUILD
+//go:embed hello/PKGBUILD built/PKGBUILD
 var source embed.FS
 
 // push builds a package and pushes it, as one would by hand.
 func (p *place) push(ctx context.Context) error {
-	dir := p.path("hello")
-	tree, err := fs.Sub(source, "hello")
+	dir, err := p.unpack("hello")
 	if err != nil {
-		return err
-	}
-	if err := os.CopyFS(dir, tree); err != nil {
 		return err
 	}
 	files, err := makepkg.Build(ctx, dir, dir)
@@ -85,6 +92,16 @@ func (p *place) push(ctx context.Context) error {
 		fmt.Printf("%s(%s)\n", out, took(began))
 	}
 	return err
+}
+
+// unpack writes a directory of source, and returns where it is now.
+func (p *place) unpack(name string) (string, error) {
+	dir := p.path(name)
+	tree, err := fs.Sub(source, name)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.CopyFS(dir, tree)
 }
 
 // install sets the scratch system up with what the server tells, and installs.
@@ -115,10 +132,15 @@ func (p *place) install(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := show(p.pacman.Command(ctx, "-Sy", "hello-serene")); err != nil {
+	return p.fetch(ctx, "hello-serene")
+}
+
+// fetch has pacman install the package.
+func (p *place) fetch(ctx context.Context, name string) error {
+	if _, err := show(p.pacman.Command(ctx, "-Sy", name)); err != nil {
 		return err
 	}
-	installed, err := show(p.pacman.Command(ctx, "-Q", "hello-serene"))
+	installed, err := show(p.pacman.Command(ctx, "-Q", name))
 	if err == nil {
 		fmt.Print("pacman installed ", installed)
 	}
@@ -161,6 +183,9 @@ push many at once      tar c *.pkg.tar.zst | ssh -F %[3]s %[4]s push -
 everything else        ssh -F %[3]s %[4]s help
 set a machine up       ssh -F %[3]s %[4]s setup
 `, p.addrs["https"], port(p.addrs["ssh"]), config, alias)
+	if p.builder != nil {
+		fmt.Printf("build a PKGBUILD       tar c -C %s . | ssh -F %s %s build -f -\n", relative(p.path("built")), config, alias)
+	}
 	for _, file := range p.own {
 		fmt.Printf("your own key           %s may log in as well: ssh -p %s 127.0.0.1 help\n", file, port(p.addrs["ssh"]))
 	}

@@ -22,7 +22,7 @@ func TestUpOnce(t *testing.T) {
 	cmd := exec.Command("make", "up", "UP_ONCE=1")
 	cmd.Dir = "../../.."
 	cmd.Env = append(environment(), goEnvironment(t)...)
-	cmd.Env = append(cmd.Env, "HOME="+home)
+	cmd.Env = append(cmd.Env, "HOME="+home, "XDG_CACHE_HOME="+cache(t))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("make up UP_ONCE=1: %v\n%s", err, out)
@@ -31,6 +31,9 @@ func TestUpOnce(t *testing.T) {
 		"published serene/x86_64 hello-serene 1.0-1 gen ",
 		"pacman installed hello-serene 1.0-1\n",
 		"[serene]\nSigLevel = Required DatabaseRequired\nServer = https://127.0.0.1:",
+		"==> [verdict] done\n",
+		"pacman installed built-serene 1.0-1\n",
+		" build -f -\n",
 		key + ".pub may log in as well",
 	} {
 		if !strings.Contains(string(out), want) {
@@ -62,4 +65,14 @@ func goEnvironment(t *testing.T) []string {
 		env[i] = key + "=" + env[i]
 	}
 	return env
+}
+
+// cache is where the image of builds is kept, by every test that has one.
+func cache(t *testing.T) string {
+	t.Helper()
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
