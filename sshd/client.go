@@ -22,11 +22,13 @@ var (
 // connection breaks, and so that nobody else sets deadlines.
 type client struct {
 	net.Conn
-	srv    *Server
-	source string          // see sourceOf
-	ctx    context.Context // ends with the connection
-	cancel context.CancelCauseFunc
-	grace  *time.Timer
+	srv     *Server
+	source  string          // see sourceOf
+	ctx     context.Context // ends with the connection
+	cancel  context.CancelCauseFunc
+	waited  context.Context // ends when the sessions have been waited for long enough
+	dismiss context.CancelFunc
+	grace   *time.Timer
 
 	heard   atomic.Int64 // when the client last sent anything, Unix nanoseconds
 	moved   atomic.Int64 // when a session's stream last moved, likewise
@@ -53,6 +55,7 @@ type client struct {
 func newClient(s *Server, conn net.Conn) *client {
 	c := &client{Conn: conn, srv: s, source: sourceOf(conn.RemoteAddr())}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.waited, c.dismiss = context.WithCancel(context.Background())
 	return c
 }
 

@@ -1,12 +1,14 @@
 package sshd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -234,11 +236,18 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
+// A session that a shutdown waited for in vain is told why it ends, and has an
+// exit status.
 func TestShutdownEndsWhatItWaitedForTooLong(t *testing.T) {
 	inBubble(t, Limits{}, func(t *testing.T, b *bubble) {
 		client, _ := b.login()
 		session, _ := client.NewSession()
-		if err := session.Start("wait"); err != nil {
+		var told bytes.Buffer
+		session.Stderr = &told
+		if _, err := session.StdinPipe(); err != nil { // never closed: cat waits in it
+			t.Fatal(err)
+		}
+		if err := session.Start("cat"); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -248,7 +257,14 @@ func TestShutdownEndsWhatItWaitedForTooLong(t *testing.T) {
 				t.Errorf("shutdown: %v", err)
 			}
 			return nil
-		}, 30*time.Second)
+		}, 30*time.Second+linger) // this client does not hang up
+		var exit *gossh.ExitError
+		if err := session.Wait(); !errors.As(err, &exit) || exit.ExitStatus() != statusFailure {
+			t.Errorf("the session ended with %v", err)
+		}
+		if !strings.Contains(told.String(), "try again later") {
+			t.Errorf("the client was told %q", told.String())
+		}
 		_ = client.Wait()
 	})
 }

@@ -105,9 +105,9 @@ func (s *Server) addListener(l net.Listener) bool {
 }
 
 // Shutdown stops accepting connections and sessions, closes connections that
-// run nothing, and waits for the running sessions. When ctx ends first, it
-// closes their connections, which ends their contexts, gives the handlers a
-// few seconds to return, and returns ctx's error.
+// run nothing, and waits for the running sessions. When ctx ends first, it ends
+// their contexts, tells their clients, closes their connections, gives the
+// handlers a few seconds to return, and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.beginDrain()
 	finished := make(chan struct{})
@@ -120,6 +120,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-finished:
 		return nil
 	case <-ctx.Done():
+	}
+	for _, c := range s.open() {
+		c.cancel(errShutdown)
+		c.dismiss()
+	}
+	select {
+	case <-finished:
+		return ctx.Err()
+	case <-time.After(linger):
 	}
 	for _, c := range s.open() {
 		c.end(errShutdown)

@@ -136,8 +136,13 @@ func (s *session) start(ctx context.Context, handler Handler, values *Session) {
 	out := &output{w: s.channel, client: s.client}
 	errs := &output{w: s.channel.Stderr(), client: s.client}
 	values.Stdin, values.Stdout, values.Stderr = in, out, errs
+	stop := context.AfterFunc(s.client.waited, func() {
+		_, _ = io.WriteString(errs, "the server is stopping: try again later\n")
+		s.exit(statusFailure)
+	})
 	go func() {
 		defer close(ended)
+		defer stop()
 		defer s.client.finish()
 		defer s.client.survive("session end")
 		began, status := time.Now(), statusFailure
