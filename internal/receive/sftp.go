@@ -26,39 +26,36 @@ func sftp(ctx context.Context, c *call) error {
 	t := c.newTransfer(ctx)
 	defer t.abort()
 	files := sftpFiles{t}
-	stream := &sftpStream{r: c.in, Writer: t.protocol}
-	server := gosftp.NewRequestServer(stream, gosftp.Handlers{
+	in := &ending{r: c.in}
+	server := gosftp.NewRequestServer(newLockstep(in, t.protocol), gosftp.Handlers{
 		FileGet: files, FilePut: files, FileCmd: files, FileList: files,
 	})
 	// Serve returns when every request has been answered and every file is
 	// closed, so nothing runs beside what follows.
 	err := server.Serve()
 	switch {
-	case len(t.failed) > 0 || stream.end == io.EOF:
+	case len(t.failed) > 0 || in.err == io.EOF:
 		return t.end()
-	case stream.end != nil:
+	case in.err != nil:
 		return context.Canceled // the connection broke
 	}
 	return refuse(repo.ErrUsage, "not the SFTP protocol: %v", err)
 }
 
-// sftpStream is the client's program. It is not closed from here: it ends with
-// the session.
-type sftpStream struct {
-	r io.Reader
-	io.Writer
-	end error // how r ended; what the library says of it depends on its state
+// ending keeps how a stream ended. What the library says of it depends on which
+// files are open then.
+type ending struct {
+	r   io.Reader
+	err error
 }
 
-func (s *sftpStream) Read(b []byte) (int, error) {
-	n, err := s.r.Read(b)
+func (e *ending) Read(b []byte) (int, error) {
+	n, err := e.r.Read(b)
 	if err != nil {
-		s.end = err
+		e.err = err
 	}
 	return n, err
 }
-
-func (*sftpStream) Close() error { return nil }
 
 // sftpFiles answers what the protocol asks. The library calls it from
 // goroutines of its own, where a panic would end the process.
