@@ -49,7 +49,9 @@ func (p *Private) Start(ctx context.Context) error {
 	cmd := exec.Command("dockerd", "--host", p.Host, "--data-root", filepath.Join(p.dir, "data"),
 		"--exec-root", execRoot, "--pidfile", pid, "--bridge=none", "--iptables=false")
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// In a network of its own: an engine without a bridge takes away the bridge
+	// that it finds, and that is the shared one's.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWNET}
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	if err := cmd.Start(); err != nil {
 		return err
