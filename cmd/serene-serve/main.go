@@ -1,4 +1,4 @@
-// Serene-serve publishes what serene-receive admitted, and serves it to pacman
+// Command serene-serve publishes what serene-receive admitted, and serves it to pacman
 // over HTTPS. It is the only writer of published state and holds the key that
 // signs it.
 //
