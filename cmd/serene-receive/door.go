@@ -83,18 +83,7 @@ func (d *door) readKeys() {
 // what queue returns.
 func newReceiver(c *config.Config, queue func() (*job.Client, error), log *slog.Logger) (*receive.Receiver, error) {
 	state := string(c.State)
-	var specs []repo.Spec
-	for _, r := range c.Repos {
-		spec := repo.Spec{Name: string(r.Name)}
-		for _, arch := range r.Arches {
-			spec.Arches = append(spec.Arches, string(arch))
-		}
-		specs = append(specs, spec)
-	}
-	store, err := repo.Open(state, specs, repo.Options{
-		MaxPackage: int64(c.Receive.MaxPackage),
-		MinFree:    int64(c.Receive.MinFree),
-	})
+	store, err := repo.OpenConfigured(c, nil)
 	if err != nil {
 		return nil, err
 	}

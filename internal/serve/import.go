@@ -104,7 +104,7 @@ func (c *importCommand) run(ctx context.Context) (int, error) {
 	if err != nil {
 		return importFailed, err
 	}
-	store, err := openStore(cfg, up)
+	store, err := repo.OpenConfigured(cfg, up)
 	if err != nil {
 		return importFailed, err
 	}

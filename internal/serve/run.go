@@ -37,7 +37,7 @@ func Run(ctx context.Context, p *daemon.Process) error {
 	if err != nil {
 		return err
 	}
-	store, err := openStore(p.Config, up)
+	store, err := repo.OpenConfigured(p.Config, up)
 	if err != nil {
 		return err
 	}
