@@ -36,7 +36,7 @@ check: ## gofmt, go vet, staticcheck
 	go tool staticcheck ./...
 
 test: setup check ## every test, with the race detector; a skipped one fails
-	go test -race -count=1 -json ./... | go run ./internal/dev/tally
+	go test -race -count=1 -timeout 30m -json ./... | go run ./internal/dev/tally
 	@internal/dev/peers
 
 test-faults: setup ## every injected fault of docs/crash-safety.md, a quarter of an hour
