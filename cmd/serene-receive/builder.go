@@ -19,6 +19,7 @@ import (
 
 	"serene/internal/config"
 	"serene/internal/durable"
+	"serene/internal/receive"
 	"serene/sshd"
 )
 
@@ -108,17 +109,6 @@ func newIdentity() (gossh.PublicKey, []byte, error) {
 
 // authorize appends the key's line.
 func authorize(file string, key gossh.PublicKey) error {
-	had, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if n := len(had); n > 0 && had[n-1] != '\n' {
-		had = append(had, '\n')
-	}
 	line := builderRights + strings.TrimSpace(string(gossh.MarshalAuthorizedKey(key))) + " the builder here\n"
-	st, err := os.Stat(file)
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(file, append(had, line...), st.Mode().Perm())
+	return receive.AppendKey(file, line)
 }

@@ -95,6 +95,22 @@ func (k keyFile) edit(change func([]keyLine) ([]keyLine, error)) error {
 	return err
 }
 
+// AppendKey adds a line, of a key and its rights, to the authorized_keys file
+// path, as keys add does.
+func AppendKey(path, line string) error {
+	return keyFile(path).edit(func(lines []keyLine) ([]keyLine, error) {
+		return appendLine(lines, keyLine{text: line}), nil
+	})
+}
+
+// appendLine puts a line behind lines, the last of which may lack its end.
+func appendLine(lines []keyLine, line keyLine) []keyLine {
+	if n := len(lines); n > 0 && !strings.HasSuffix(lines[n-1].text, "\n") {
+		lines[n-1].text += "\n"
+	}
+	return append(lines, line)
+}
+
 // openLocked opens the file that has this name once it is locked: whoever held
 // the lock before has renamed another one to it.
 func openLocked(path string) (*os.File, error) {

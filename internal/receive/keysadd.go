@@ -29,12 +29,9 @@ func (c *call) addKey() error {
 		if err != nil {
 			return nil, err
 		}
-		if n := len(lines); n > 0 && !strings.HasSuffix(lines[n-1].text, "\n") {
-			lines[n-1].text += "\n"
-		}
 		line, _ := sshd.ParseLine(len(lines)+1, text)
 		added = describeKey(line)
-		return append(lines, keyLine{text, line}), nil
+		return appendLine(lines, keyLine{text, line}), nil
 	})
 	if err != nil {
 		return err
