@@ -30,6 +30,9 @@ func (b *batch) answer(ctx context.Context) error {
 		if err := b.w.store.writeOutcome(o); err != nil {
 			return err
 		}
+		if b.w.Answered != nil {
+			b.w.Answered(o)
+		}
 		if err := b.w.store.discard(o.Tx); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package repo
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +34,9 @@ var classes = map[string]error{
 	"busy":      ErrBusy,
 	"usage":     ErrUsage,
 }
+
+// Classes lists the names that Outcome.Class can have.
+func Classes() []string { return slices.Sorted(maps.Keys(classes)) }
 
 // classOf returns the name of err's class, "" when it has none.
 func classOf(err error) string {

@@ -19,6 +19,10 @@ import (
 // Writer turns the inbox into generations. There is one at a time for a state
 // directory, and its methods are called by one goroutine.
 type Writer struct {
+	// Answered, where not nil, is told of every outcome once it is on disk. It
+	// is set before the first Refresh.
+	Answered func(*Outcome)
+
 	store  *Store
 	signer *Signer
 	log    *slog.Logger

@@ -1,10 +1,12 @@
 package serve
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,12 +16,27 @@ import (
 
 // figures are what the daemon counts about itself since it started.
 type figures struct {
-	refreshes    atomic.Int64
-	failures     atomic.Int64
-	transactions atomic.Int64
-	last         atomic.Int64 // nanoseconds the last refresh that did something took
-	failing      atomic.Bool  // the last refresh failed
-	requests     [6]atomic.Int64
+	refreshes atomic.Int64
+	failures  atomic.Int64
+	last      atomic.Int64 // nanoseconds the last refresh that did something took
+	failing   atomic.Bool  // the last refresh failed
+	requests  [6]atomic.Int64
+
+	mu           sync.Mutex
+	transactions map[string]int64 // guarded by mu: how many were answered, by class
+}
+
+// classDone stands for the class of a transaction that was done.
+const classDone = "ok"
+
+// settled notes the outcome of a transaction.
+func (f *figures) settled(o *repo.Outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.transactions == nil {
+		f.transactions = make(map[string]int64)
+	}
+	f.transactions[cmp.Or(o.Class, classDone)]++
 }
 
 // refreshed notes a refresh that answered n transactions. One that found the
@@ -31,7 +48,6 @@ func (f *figures) refreshed(took time.Duration, n int, err error) {
 		f.failures.Add(1)
 	case n > 0:
 		f.refreshes.Add(1)
-		f.transactions.Add(int64(n))
 		f.last.Store(int64(took))
 	}
 }
@@ -73,13 +89,25 @@ func (f *figures) text() string {
 	fmt.Fprintf(&b, "# TYPE serene_refreshes_total counter\n")
 	fmt.Fprintf(&b, "serene_refreshes_total{result=\"done\"} %d\n", f.refreshes.Load())
 	fmt.Fprintf(&b, "serene_refreshes_total{result=\"failed\"} %d\n", f.failures.Load())
-	fmt.Fprintf(&b, "# TYPE serene_transactions_total counter\nserene_transactions_total %d\n", f.transactions.Load())
+	b.WriteString(f.outcomes())
 	fmt.Fprintf(&b, "# TYPE serene_last_refresh_seconds gauge\nserene_last_refresh_seconds %g\n", time.Duration(f.last.Load()).Seconds())
 	fmt.Fprintf(&b, "# TYPE serene_http_requests_total counter\n")
 	for class := 2; class < len(f.requests); class++ {
 		fmt.Fprintf(&b, "serene_http_requests_total{class=\"%dxx\"} %d\n", class, f.requests[class].Load())
 	}
 	return b.String()
+}
+
+// outcomes is how many transactions were answered, by class. Every class is
+// there from the start, or the first of its kind would be no increase.
+func (f *figures) outcomes() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text := "# TYPE serene_transactions_total counter\n"
+	for _, class := range append([]string{classDone}, repo.Classes()...) {
+		text += fmt.Sprintf("serene_transactions_total{class=%q} %d\n", class, f.transactions[class])
+	}
+	return text
 }
 
 // repositories is the size and generation of every database. One that cannot be

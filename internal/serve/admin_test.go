@@ -9,8 +9,10 @@ import (
 
 func TestAdmin(t *testing.T) {
 	s := newShelf(t)
-	s.publish("foo", "1-1")
 	f := &figures{}
+	s.w.Answered = f.settled
+	s.submit("foo", "2-1")
+	s.publish("foo", "1-1") // a downgrade by now
 	h := admin(s.store, f)
 	if resp, body := ask(t, h, "GET", "/healthz"); resp.StatusCode != 200 || string(body) != "ok\n" {
 		t.Errorf("healthz: %s %q", resp.Status, body)
@@ -31,7 +33,9 @@ func TestAdmin(t *testing.T) {
 	for _, line := range []string{
 		`serene_refreshes_total{result="done"} 1`,
 		`serene_refreshes_total{result="failed"} 1`,
-		`serene_transactions_total 3`,
+		`serene_transactions_total{class="ok"} 1`,
+		`serene_transactions_total{class="conflict"} 1`,
+		`serene_transactions_total{class="content"} 0`,
 		`serene_last_refresh_seconds 0.25`,
 		`serene_http_requests_total{class="2xx"} 2`,
 		`serene_http_requests_total{class="4xx"} 1`,

@@ -51,6 +51,7 @@ func Run(ctx context.Context, p *daemon.Process) error {
 		return err
 	}
 	d := &server{p: p, store: store, upstream: up, identity: id, figures: &figures{}, changes: make(chan terms)}
+	w.Answered = d.figures.settled
 	return d.run(ctx, w)
 }
 
