@@ -19,13 +19,18 @@ type field struct {
 	number   *int64
 	list     *[]string
 	check    func(string) error // of every value; nil allows any single line
+	joins    bool               // may have the joiners that some scripts cannot do without
 	required bool
 	seen     bool // a value has been stored
 }
 
 // set checks one value and stores it.
 func (f *field) set(value string) *lineError {
-	if err := f.checkValue(value); err != nil {
+	err := f.checkValue(value)
+	if err == nil {
+		err = f.checkVisible(value)
+	}
+	if err != nil {
 		return &lineError{KindValue, f.key + ": " + err.Error()}
 	}
 	return f.store(value)
@@ -70,6 +75,31 @@ func (f *field) checkValue(value string) error {
 		return f.check(value)
 	}
 	return nil
+}
+
+// checkVisible refuses what is not seen, or changes the order in which the rest
+// is: people would read something else than what stands there. It is asked of
+// packages only, since databases made elsewhere have such texts.
+func (f *field) checkVisible(value string) error {
+	for _, r := range value {
+		if isInvisible(r) && !(f.joins && (r == zeroWidthNonJoiner || r == zeroWidthJoiner)) {
+			return fmt.Errorf("has the invisible character %U", r)
+		}
+	}
+	return nil
+}
+
+const (
+	zeroWidthNonJoiner = '\u200c'
+	zeroWidthJoiner    = '\u200d'
+)
+
+// isInvisible reports whether r formats or does nothing. The marks that Unicode
+// calls format characters although they are seen, as Arabic's number sign, are
+// none.
+func isInvisible(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point) &&
+		!unicode.Is(unicode.Prepended_Concatenation_Mark, r)
 }
 
 // lineError is a fault of one line whose member and number the caller knows.

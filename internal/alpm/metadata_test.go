@@ -129,6 +129,41 @@ func TestPkgInfoTolerates(t *testing.T) {
 	}
 }
 
+// What is not seen, or reorders what is, has no place in any field but for the
+// joiners in a description; what only looks unusual has.
+func TestInvisibleCharacters(t *testing.T) {
+	const desc, packager = "pkgdesc = A foo", "packager = Søren"
+	for _, c := range []struct{ old, new, says string }{
+		{desc, "pkgdesc = A \u202eoof", "pkgdesc: has the invisible character U+202E"},
+		{desc, "pkgdesc = A \u2066foo", "pkgdesc: has the invisible character U+2066"},
+		{desc, "pkgdesc = A \u200ffoo", "pkgdesc: has the invisible character U+200F"},
+		{desc, "pkgdesc = A \u200bfoo", "pkgdesc: has the invisible character U+200B"},
+		{desc, "pkgdesc = A \ufefffoo", "pkgdesc: has the invisible character U+FEFF"},
+		{desc, "pkgdesc = A \u00adfoo", "pkgdesc: has the invisible character U+00AD"},
+		{desc, "pkgdesc = A \u3164foo", "pkgdesc: has the invisible character U+3164"},
+		{desc, "pkgdesc = A \U000e0041foo", "pkgdesc: has the invisible character U+E0041"},
+		{packager, "packager = S\u200døren", "packager: has the invisible character U+200D"},
+		{"url = https", "url = \u202ehttps", "url: has the invisible character U+202E"},
+		{"license = custom", "license = \u202ecustom", "license: has the invisible character U+202E"},
+		{"group = base", "group = \u202ebase", "group: has the invisible character U+202E"},
+		{"python: for", "python: \u202efor", "optdepend: has the invisible character U+202E"},
+		{"backup = etc/", "backup = etc/\u202e", `"etc/\u202efoo.conf"`},
+		{desc, "pkgdesc = می\u200cخواهم क\u094d\u200dष ❤\ufe0f \u0601", ""},
+	} {
+		_, err := alpm.ParsePkgInfo([]byte(strings.Replace(pkgInfoV1, c.old, c.new, 1)))
+		if c.says == "" {
+			if err != nil {
+				t.Errorf("%q: %v", c.new, err)
+			}
+			continue
+		}
+		wantFault(t, err, "pkginfo-value")
+		if !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%q: got %q, want %q", c.new, err, c.says)
+		}
+	}
+}
+
 func TestIsDebug(t *testing.T) {
 	for _, c := range []struct {
 		info alpm.PkgInfo
@@ -188,6 +223,7 @@ func TestParseBuildInfoRefuses(t *testing.T) {
 		{"pkgarch", "arch", "buildinfo-unknown-key"},
 		{"builddir = /build", "builddir = /build\nbuilddir = /", "buildinfo-duplicate-key"},
 		{"builddir = /build", "builddir = /b\x00", "buildinfo-value"},
+		{"builddir = /build", "builddir = /b\u200d", "buildinfo-value"},
 		{"0123456789abcdef\n", "0123456789ABCDEF\n", "buildinfo-value"},
 		{"options = strip", "options strip", "buildinfo-syntax"},
 	} {

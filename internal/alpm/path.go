@@ -8,7 +8,7 @@ import (
 
 // checkPath holds a member's path, without a directory's trailing slash, to what
 // can only mean one place below the root: relative, no empty, "." or ".."
-// component, UTF-8, no control characters.
+// component, UTF-8, no control characters, those that reorder text included.
 func checkPath(p string, most int) error {
 	switch {
 	case p == "":
@@ -17,7 +17,7 @@ func checkPath(p string, most int) error {
 		return faultf(KindPathLength, p, "path of %d bytes, the most is %d: %s", len(p), most, show(p))
 	case !utf8.ValidString(p):
 		return faultf(KindPathUTF8, p, "path is not UTF-8: %s", show(p))
-	case strings.ContainsFunc(p, unicode.IsControl):
+	case strings.ContainsFunc(p, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Bidi_Control) }):
 		return faultf(KindPathControl, p, "path has control characters: %s", show(p))
 	case p[0] == '/':
 		return faultf(KindPathEscape, p, "path is absolute: %s", show(p))

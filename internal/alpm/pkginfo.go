@@ -29,8 +29,8 @@ type PkgInfo struct {
 }
 
 // ParsePkgInfo reads the content of .PKGINFO, version 1 or 2, strictly: no
-// unknown keys, no second value for a scalar, every value by its grammar. The
-// error is a *Fault.
+// unknown keys, no second value for a scalar, every value by its grammar and
+// without invisible characters. The error is a *Fault.
 func ParsePkgInfo(b []byte) (*PkgInfo, error) {
 	p := new(PkgInfo)
 	var xdata []string
@@ -61,7 +61,7 @@ func (p *PkgInfo) fields() []field {
 		{key: "pkgname", text: &p.Name, check: ValidName, required: true},
 		{key: "pkgbase", text: &p.Base, check: ValidName},
 		{key: "pkgver", text: (*string)(&p.Version), check: checkVersion, required: true},
-		{key: "pkgdesc", text: &p.Desc},
+		{key: "pkgdesc", text: &p.Desc, joins: true},
 		{key: "url", text: &p.URL},
 		{key: "builddate", number: &p.BuildDate, required: true},
 		{key: "packager", text: &p.Packager, required: true},
