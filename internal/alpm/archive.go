@@ -53,7 +53,7 @@ func (a *archive) broken(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return faultf(KindTarEnd, "", "archive is cut off within a member")
 	}
-	return faultf(KindTarCorrupt, "", "not a tar archive: %v", err)
+	return faultf(KindTarCorrupt, "", "not a tar archive, or a damaged one")
 }
 
 // end reads what is left, which may only be zero bytes and then the proper end of

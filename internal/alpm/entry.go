@@ -199,7 +199,7 @@ func parseSection(section string, fields []field) *lineError {
 	}
 	for value := range strings.SplitSeq(values, "\n") {
 		if len(value) > maxLine {
-			return &lineError{KindSyntax, fmt.Sprintf("%s: a line is longer than %d bytes", key, maxLine)}
+			return &lineError{KindSyntax, key + ": a line " + tooLong}
 		}
 		if value == "" {
 			return &lineError{KindValue, key + ": is empty"}

@@ -105,6 +105,8 @@ func isInvisible(r rune) bool {
 // lineError is a fault of one line whose member and number the caller knows.
 type lineError struct{ kind, detail string }
 
+var tooLong = fmt.Sprintf("is longer than %d KiB", maxLine>>10)
+
 // parseFields reads "key = value" lines as .PKGINFO and .BUILDINFO have them.
 // Nothing is skipped but comments: a line pacman would ignore is a line that
 // says something else to the next reader. ignored names known keys without a field.
@@ -130,7 +132,7 @@ func parseLine(line string, fields []field, ignored []string) *lineError {
 	case !ended:
 		return &lineError{KindSyntax, "has no end"}
 	case len(line) > maxLine:
-		return &lineError{KindSyntax, fmt.Sprintf("is longer than %d bytes", maxLine)}
+		return &lineError{KindSyntax, tooLong}
 	case strings.HasPrefix(line, "#"):
 		return nil
 	}

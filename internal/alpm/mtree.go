@@ -83,13 +83,17 @@ func mtreeLines(r io.Reader, most int64) iter.Seq2[string, error] {
 		}
 		limited := &io.LimitedReader{R: z, N: most + 1}
 		lines := bufio.NewReaderSize(limited, maxLine)
-		for {
+		for number := 1; ; number++ {
 			line, err := lines.ReadSlice('\n')
 			switch {
 			case limited.N == 0:
 				err = faultf(KindMTreeSize, ".MTREE", ".MTREE decompresses to more than %d bytes", most)
 			case err == io.EOF && len(line) == 0:
 				return
+			case err == io.EOF:
+				err = faultf(KindMTreeSyntax, ".MTREE", ".MTREE line %d: has no end", number)
+			case err == bufio.ErrBufferFull:
+				err = faultf(KindMTreeSyntax, ".MTREE", ".MTREE line %d: %s", number, tooLong)
 			case err != nil:
 				err = mtreeBroken(err)
 			}
@@ -100,14 +104,20 @@ func mtreeLines(r io.Reader, most int64) iter.Seq2[string, error] {
 	}
 }
 
-// mtreeBroken tells faults of the lines and the gzip layer from errors of what
-// is below them.
+// mtreeBroken tells faults of the gzip layer from errors of what is below it.
 func mtreeBroken(err error) error {
-	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, bufio.ErrBufferFull) || isCorruptFlate(err) {
-		return faultf(KindMTreeSyntax, ".MTREE", ".MTREE: %v", err)
+	var what string
+	switch {
+	case errors.Is(err, gzip.ErrHeader):
+		what = "is not compressed by gzip, or goes on behind that"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		what = "ends in the middle of its gzip stream"
+	case errors.Is(err, gzip.ErrChecksum), isCorruptFlate(err):
+		what = "is damaged: its gzip stream does not decompress to what was compressed"
+	default:
+		return err
 	}
-	return err
+	return faultf(KindMTreeSyntax, ".MTREE", ".MTREE %s", what)
 }
 
 // mtreeReader holds what "/set" has set for the lines that follow.

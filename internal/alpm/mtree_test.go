@@ -105,18 +105,24 @@ func TestReadMTreeRefuses(t *testing.T) {
 
 func TestReadMTreeLayer(t *testing.T) {
 	whole := gz([]byte(mtreeText))
-	for name, b := range map[string][]byte{
-		"empty":    nil,
-		"plain":    []byte(mtreeText),
-		"cut":      whole[:len(whole)-10],
-		"no sum":   whole[:len(whole)-8],
-		"garbage":  append(bytes.Clone(whole), "garbage"...),
-		"bad sum":  append(bytes.Clone(whole[:len(whole)-8]), make([]byte, 8)...),
-		"bad data": append(bytes.Clone(whole[:20]), bytes.Repeat([]byte{0xff}, 40)...),
+	long := "#mtree\n#" + strings.Repeat("x", 64<<10) + "\n"
+	for name, c := range map[string]struct {
+		data []byte
+		says string
+	}{
+		"empty":     {nil, ".MTREE ends in the middle of its gzip stream"},
+		"plain":     {[]byte(mtreeText), ".MTREE is not compressed by gzip, or goes on behind that"},
+		"cut":       {whole[:len(whole)-10], ".MTREE ends in the middle of its gzip stream"},
+		"no sum":    {whole[:len(whole)-8], ".MTREE ends in the middle of its gzip stream"},
+		"garbage":   {append(bytes.Clone(whole), "garbage..."...), ".MTREE is not compressed by gzip, or goes on behind that"},
+		"bad sum":   {append(bytes.Clone(whole[:len(whole)-8]), make([]byte, 8)...), ".MTREE is damaged: its gzip stream does not decompress to what was compressed"},
+		"bad data":  {append(bytes.Clone(whole[:10]), bytes.Repeat([]byte{0xff}, 40)...), ".MTREE is damaged: its gzip stream does not decompress to what was compressed"},
+		"long line": {gz([]byte(long)), ".MTREE line 2: is longer than 64 KiB"},
+		"no end":    {gz([]byte("#mtree\n#")), ".MTREE line 2: has no end"},
 	} {
-		_, err := readMTree(bytes.NewReader(b), 1<<20)
-		if err == nil {
-			t.Errorf("%s: taken", name)
+		_, err := readMTree(bytes.NewReader(c.data), 1<<20)
+		if err == nil || err.Error() != c.says {
+			t.Errorf("%s: got %v, want %s", name, err, c.says)
 			continue
 		}
 		wantFault(t, err, alpm.KindMTreeSyntax)

@@ -58,7 +58,7 @@ func (p *srcParser) line(line string) *lineError {
 	}
 	value = strings.Trim(value, " ")
 	if len(value) > maxLine {
-		return &lineError{KindSyntax, fmt.Sprintf("is longer than %d bytes", maxLine)}
+		return &lineError{KindSyntax, tooLong}
 	}
 	if err := checkText(value); err != nil {
 		return &lineError{KindValue, show(key) + ": " + err.Error()}
