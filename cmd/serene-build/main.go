@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -45,25 +44,29 @@ func options(ctx context.Context, p *daemon.Process, door *worker.Door) worker.O
 	c := p.Config
 	limits := build.DefaultLimits()
 	limits.Memory, limits.CPUs, limits.Pids = int64(c.Build.Memory), float64(c.Build.CPUs), int64(c.Build.Pids)
+	limits.Disk, limits.MinFree = int64(c.Build.Disk), int64(c.Build.MinFree)
 	limits.Timeout, limits.Silence = c.Build.Timeout.Std(), c.Build.Silence.Std()
 	limits.Package = int64(c.Receive.MaxPackage)
+	plain := source.Allow{HTTP: config.Strings(c.Build.GitHTTP)}
 	return worker.Options{
 		State: string(c.State),
 		Arch:  string(config.HostArch()),
 		Key:   door.Key(),
 		Hub:   door,
 		Queue: func() (*nats.Conn, error) { return connect(c, door) },
-		AUR:   &source.AUR{URL: strings.TrimRight(c.AUR.URL.String(), "/")},
+		AUR:   &source.AUR{URL: c.AUR.URL.String(), Allow: plain},
 		Fetcher: &source.Fetcher{
 			Cache: filepath.Join(string(c.State), "sources"),
+			Allow: plain,
 			SSH:   source.SSH{Identity: string(c.Build.Identity), KnownHosts: string(c.Build.KnownHosts)},
 		},
-		Prepare: worker.Docker(ctx, c.Build.Docker.String(), string(c.Build.Image), p.Log),
-		Slots:   int(c.Build.Jobs),
-		Network: string(c.Build.Network),
-		Limits:  limits,
-		LogMax:  int64(c.Build.LogMax),
-		Log:     p.Log,
+		Prepare:   worker.Docker(ctx, c.Build.Docker.String(), string(c.Build.Image), p.Log),
+		Slots:     int(c.Build.Jobs),
+		Network:   string(c.Build.Network),
+		Limits:    limits,
+		MinMemory: int64(c.Build.MinMemory),
+		LogMax:    int64(c.Build.LogMax),
+		Log:       p.Log,
 	}
 }
 

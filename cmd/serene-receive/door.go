@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	gossh "golang.org/x/crypto/ssh"
@@ -95,11 +94,13 @@ func newReceiver(c *config.Config, queue func() (*job.Client, error), log *slog.
 	if err != nil {
 		return nil, err
 	}
+	plain := source.Allow{HTTP: config.Strings(c.Build.GitHTTP)}
 	return receive.New(receive.Options{
 		Store:          store,
 		Queue:          queue,
 		Builds:         builds,
-		AUR:            &source.AUR{URL: strings.TrimRight(c.AUR.URL.String(), "/")},
+		AUR:            &source.AUR{URL: c.AUR.URL.String(), Allow: plain},
+		GitAllow:       plain,
 		Log:            log,
 		Version:        daemon.Version(),
 		URL:            c.Serve.URL.String(),

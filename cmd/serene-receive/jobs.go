@@ -33,9 +33,7 @@ type queue struct {
 func openQueue(c *config.Config, log *slog.Logger) (*queue, error) {
 	var arches []string
 	for _, r := range c.Repos {
-		for _, arch := range r.Arches {
-			arches = append(arches, string(arch))
-		}
+		arches = append(arches, config.Strings(r.Arches)...)
 	}
 	slices.Sort(arches)
 	h, err := hub.Open(hub.Options{

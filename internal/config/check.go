@@ -119,6 +119,7 @@ func (c *Config) checkLimits() *Error {
 	}{
 		{"receive.max_package", c.Receive.MaxPackage},
 		{"build.memory", c.Build.Memory},
+		{"build.disk", c.Build.Disk},
 		{"build.log_max", c.Build.LogMax},
 	} {
 		if s.size == 0 {

@@ -219,10 +219,19 @@ type Build struct {
 	// Jobs is how many builds run at once. Default 1.
 	Jobs Count `toml:"jobs"`
 
-	// Memory, CPUs and Pids limit each container. Default "4GiB", 2.0, 4096.
+	// Memory, CPUs, Pids and Disk limit each container; Disk is what it may
+	// write. Default "4GiB", 2.0, 4096, "32GiB".
 	Memory Size  `toml:"memory"`
 	CPUs   CPUs  `toml:"cpus"`
 	Pids   Count `toml:"pids"`
+	Disk   Size  `toml:"disk"`
+
+	// MinFree is the space that must be free in the state directory, and where
+	// the engine keeps containers, for a job to be taken and to go on; MinMemory
+	// the memory for one to be taken. Jobs wait where no builder has that.
+	// Default "1GiB" and "256MiB"; 0 asks for none.
+	MinFree   Size `toml:"min_free"`
+	MinMemory Size `toml:"min_memory"`
 
 	// Timeout ends a build that has run that long, Silence one that has
 	// printed nothing for that long. Default "2h" and "20m".
@@ -231,6 +240,12 @@ type Build struct {
 
 	// LogMax is how much of a build's output is kept. Default "64MiB".
 	LogMax Size `toml:"log_max"`
+
+	// GitHTTP are the hosts that may be reached over plain http, as URLs word
+	// them: "git.lan", or "git.lan:3000" where there is a port. They count for
+	// build --git, and for [aur] url. The hub and each builder ask their own
+	// list. Default: none but loopback addresses, which need not be listed.
+	GitHTTP []Host `toml:"git_http"`
 
 	// Network is what a build may reach: "fetch" turns the network off once
 	// sources and dependencies are there, "open" leaves it on throughout,

@@ -55,6 +55,9 @@ func TestDefaults(t *testing.T) {
 		{"build.memory", c.Build.Memory.String(), "4GiB"},
 		{"build.cpus", c.Build.CPUs, CPUs(2)},
 		{"build.pids", c.Build.Pids, Count(4096)},
+		{"build.disk", c.Build.Disk.String(), "32GiB"},
+		{"build.min_free", c.Build.MinFree.String(), "1GiB"},
+		{"build.min_memory", c.Build.MinMemory.String(), "256MiB"},
 		{"build.timeout", c.Build.Timeout.Std(), 2 * time.Hour},
 		{"build.silence", c.Build.Silence.Std(), 20 * time.Minute},
 		{"build.log_max", c.Build.LogMax.String(), "64MiB"},
@@ -130,9 +133,13 @@ jobs = 2
 memory = "8GiB"
 cpus = 1
 pids = 100
+disk = "64GiB"
+min_free = "2GiB"
+min_memory = 0
 timeout = "1h"
 silence = "1m"
 log_max = "1MiB"
+git_http = ["git.lan:3000", "[fd00::1]"]
 network = "open"
 [aur]
 url = "http://127.0.0.1:8080"
@@ -177,8 +184,8 @@ func TestEveryKey(t *testing.T) {
 		Build: Build{
 			Hub: "ssh://b@hub:22", Identity: in("id"), KnownHosts: in("kh"),
 			Docker: "unix:///run/docker.sock", Image: "docker.io/library/archlinux:base-devel",
-			Jobs: 2, Memory: 8 << 30, CPUs: 1, Pids: 100, Timeout: Duration(time.Hour),
-			Silence: Duration(time.Minute), LogMax: 1 << 20, Network: NetworkOpen,
+			Jobs: 2, Memory: 8 << 30, CPUs: 1, Pids: 100, Disk: 64 << 30, MinFree: 2 << 30, Timeout: Duration(time.Hour),
+			Silence: Duration(time.Minute), LogMax: 1 << 20, GitHTTP: []Host{"git.lan:3000", "[fd00::1]"}, Network: NetworkOpen,
 		},
 		AUR: AUR{
 			URL: "http://127.0.0.1:8080", Schedule: "1 * * * *", ScheduleDevel: "2 * * * *",
@@ -247,6 +254,9 @@ func TestRefused(t *testing.T) {
 		{"[build]\ncpus = 0", `build.cpus = "0": accepts a number of processors`},
 		{"[build]\ncpus = \"nan\"", `build.cpus = "nan": accepts a number of processors`},
 		{"[build]\nmemory = 0", `build.memory = "0B": accepts a size above zero`},
+		{"[build]\ngit_http = [\"http://git.lan\"]", `"http://git.lan": accepts a host in lower case such as`},
+		{"[build]\ngit_http = [\"\"]", `"": accepts a host`},
+		{"[build]\ndisk = 0", `build.disk = "0B": accepts a size above zero`},
 		{"[build]\nnetwork = \"off\"", `build.network = "off": accepts "fetch", "open" or "none"`},
 		{"[aur]\ngate = \"\"", `aur.gate = "": accepts "review", "age" or "off"`},
 		{"[queue]\nurl = \"http://x\"", `queue.url = "http://x": accepts NATS servers such as`},

@@ -19,6 +19,15 @@ type valueError struct {
 
 func (e *valueError) Error() string { return fmt.Sprintf("%q: accepts %s", e.value, e.accepts) }
 
+// Strings returns a list of words as the standard library's type.
+func Strings[T ~string](words []T) []string {
+	var all []string
+	for _, w := range words {
+		all = append(all, string(w))
+	}
+	return all
+}
+
 // Path is a file or directory. In the file a relative one is taken from the
 // directory the file is in; after Load every Path that is set is absolute.
 type Path string

@@ -57,6 +57,18 @@ func (d *Domain) UnmarshalText(b []byte) error {
 	return matched(domain, b, `a domain name in lower case such as "repo.example.org"`)
 }
 
+// Host is a DNS name or an address, with a port where it is not the scheme's
+// own.
+type Host string
+
+var host = regexp.MustCompile(`^([a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(:[1-9][0-9]{0,4})?$`)
+
+// UnmarshalText checks the form only.
+func (h *Host) UnmarshalText(b []byte) error {
+	*h = Host(b)
+	return matched(host, b, `a host in lower case such as "git.lan", "git.lan:3000" or "[fd00::1]:3000"`)
+}
+
 // Image is a container image's reference, or empty.
 type Image string
 

@@ -32,6 +32,7 @@ memory = "512MiB"
 pids = 256
 log_max = "1MiB"
 silence = "10s"
+git_http = ["$GIT_HOST"]
 [aur]
 url = "$AUR"
 `
@@ -44,9 +45,10 @@ type (
 // TestBuilds runs the scripts in testdata/build: they have an AUR and a Docker
 // engine, which is shared. Scripts see, beside what the others see:
 //
-//	$AUR     base URL of the AUR
-//	$DOCKER  the engine, as DOCKER_HOST words it
-//	$BIN     where the daemons are
+//	$AUR       base URL of the AUR
+//	$GIT_HOST  a host that may be reached over plain http: it is the same server
+//	$DOCKER    the engine, as DOCKER_HOST words it
+//	$BIN       where the daemons are
 func TestBuilds(t *testing.T) {
 	engine := buildtest.Engine(t)
 	all := commands()
@@ -80,6 +82,8 @@ func setUpBuild(env *testscript.Env, engine string) error {
 	env.Defer(func() { aur.Close() })
 	env.Values[aurKey{}] = aur
 	env.Setenv("AUR", aur.URL)
+	// To curl a name below localhost is this machine.
+	env.Setenv("GIT_HOST", strings.Replace(l.Addr().String(), "127.0.0.1", "git.localhost", 1))
 	env.Setenv("DOCKER", engineFor(env, engine))
 	env.Setenv("IMAGE", buildtest.Image)
 	env.Setenv("BIN", bin)

@@ -320,6 +320,20 @@ func TestFetchOverSSH(t *testing.T) {
 	}
 }
 
+// A host is reached over plain http if it is listed. Names below localhost are
+// this machine to curl, and nothing special to the rule.
+func TestFetchOverPlainHTTP(t *testing.T) {
+	s, f := aurtest.New(t, aurtest.Simple("foo", "1-1")), fetcher(t)
+	host := strings.Replace(strings.TrimPrefix(s.URL, "http://"), "127.0.0.1", "git.localhost", 1)
+	ref := Ref{Kind: KindGit, URL: "http://" + host + "/foo.git"}
+	_, err := fetch(t, f, ref)
+	wantClass(t, err, ErrRefused)
+	f.Allow.HTTP = []string{host}
+	if tree := mustFetch(t, f, ref); tree.URL != ref.URL {
+		t.Errorf("%+v", tree)
+	}
+}
+
 func TestFetchFromNobody(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -90,7 +90,7 @@ func (a Allow) checkScheme(u *url.URL) error {
 	case u.Scheme == "http" && (isLoopback(u.Hostname()) || slices.Contains(a.HTTP, u.Host)):
 	case u.Scheme == "file" && a.File && u.Host == "":
 	case u.Scheme == "http":
-		return errorf(ErrRefused, "%s: plain http is taken from loopback addresses only; use https", show(u.Redacted()))
+		return errorf(ErrRefused, "%s: plain http is taken from loopback addresses and the hosts in build.git_http only; use https", show(u.Redacted()))
 	default:
 		return errorf(ErrRefused, "%s: git is spoken over https and ssh, not %s", show(u.Redacted()), show(u.Scheme))
 	}
