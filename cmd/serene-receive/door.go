@@ -42,6 +42,9 @@ func openDoor(c *config.Config, q *queue, log *slog.Logger) (*door, error) {
 	if err := r.Store.SweepStaging(); err != nil {
 		return nil, err
 	}
+	if err := c.CheckHostKeys(); err != nil {
+		return nil, err
+	}
 	hostKeys, err := hostKeys(c.Receive.HostKeys, log)
 	if err != nil {
 		return nil, err

@@ -72,6 +72,7 @@ type Receive struct {
 
 	// HostKeys are the server's private keys. Default: the one file
 	// "keys/ssh_host_ed25519_key" in the state directory, made at first start.
+	// Any other has to be there.
 	HostKeys []Path `toml:"host_keys"`
 
 	// MaxPackage is the largest package file taken, compressed. Default "4GiB".
@@ -157,7 +158,7 @@ type Serve struct {
 
 	// SigningKey is the armored OpenPGP secret key that signs packages and
 	// databases. Default "keys/signing.asc" in the state directory, made at
-	// first start.
+	// first start. Any other has to be there.
 	SigningKey Path `toml:"signing_key"`
 
 	// SigningKeyPassphraseFile holds the passphrase of SigningKey on its first

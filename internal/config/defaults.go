@@ -96,20 +96,19 @@ func (c *Config) completeState(base, flag string) error {
 }
 
 func (c *Config) completePaths(base string) {
-	keys := filepath.Join(string(c.State), "keys")
 	if len(c.Receive.HostKeys) == 0 {
-		c.Receive.HostKeys = []Path{Path(filepath.Join(keys, "ssh_host_ed25519_key"))}
+		c.Receive.HostKeys = []Path{c.keyFile(hostKeyFile)}
 	}
 	for i := range c.Receive.HostKeys {
 		c.Receive.HostKeys[i].resolve(base, "")
 	}
 	c.Receive.AuthorizedKeys.resolve(base, filepath.Join(string(c.State), "authorized_keys"))
-	c.Serve.SigningKey.resolve(base, filepath.Join(keys, "signing.asc"))
+	c.Serve.SigningKey.resolve(base, string(c.keyFile(signingKeyFile)))
 	c.Serve.SigningKeyPassphraseFile.resolve(base, "")
 	c.Serve.TLSCert.resolve(base, "")
 	c.Serve.TLSKey.resolve(base, "")
-	c.Build.Identity.resolve(base, filepath.Join(keys, "builder_ed25519"))
-	c.Build.KnownHosts.resolve(base, filepath.Join(keys, "known_hosts"))
+	c.Build.Identity.resolve(base, string(c.keyFile("builder_ed25519")))
+	c.Build.KnownHosts.resolve(base, string(c.keyFile("known_hosts")))
 }
 
 // resolve makes p absolute, taking it from base; an empty one becomes fallback.

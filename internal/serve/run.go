@@ -55,8 +55,11 @@ func Run(ctx context.Context, p *daemon.Process) error {
 	return d.run(ctx, w)
 }
 
-// openWriter unlocks the signing key, or makes one, and takes the lock.
+// openWriter unlocks the signing key, or makes the default one, and takes the lock.
 func openWriter(store *repo.Store, c *config.Config, log *slog.Logger) (*repo.Writer, error) {
+	if err := c.CheckSigningKey(); err != nil {
+		return nil, err
+	}
 	passphrase, err := readPassphrase(string(c.Serve.SigningKeyPassphraseFile))
 	if err != nil {
 		return nil, err

@@ -155,6 +155,7 @@ func TestRunRefused(t *testing.T) {
 	}{
 		{"passphrase", func(c *config.Config) { c.Serve.SigningKeyPassphraseFile = "/nonexistent" }, "read passphrase: "},
 		{"signing key", func(c *config.Config) { c.Serve.SigningKey = c.State }, "signing key"},
+		{"signing key elsewhere", func(c *config.Config) { c.Serve.SigningKey = c.State + "/elsewhere" }, `/elsewhere": accepts a file that is there`},
 		{"certificate", func(c *config.Config) { c.Serve.TLSCert, c.Serve.TLSKey = "/nonexistent", "/nonexistent" }, "serve.tls_cert = \"/nonexistent\", "},
 		{"address", func(c *config.Config) { c.Serve.AdminListen = "192.0.2.1:0" }, "listen for admin: "},
 	} {
