@@ -4,9 +4,10 @@
 //
 // A file is refused whole or taken whole: an unknown key, a value of the wrong
 // kind and two values that contradict each other are errors at start, never
-// something to be guessed at later. The package only reads that file. It
-// creates nothing, and where things lie below the state directory is for the
-// packages that own them to say.
+// something to be guessed at later. The package only reads that file, and
+// looks whether the private keys it names are there. It creates nothing, and
+// where other things lie below the state directory is for the packages that own
+// them to say.
 package config
 
 // Config is a whole configuration. Load returns one with every default filled
