@@ -41,8 +41,9 @@ type Task struct {
 // retryAfter is how long is waited after asking in vain.
 const retryAfter = 300 * time.Millisecond
 
-// pullFor is how long one request for a job stands.
-const pullFor = 20 * time.Second
+// pullFor is how long one request for a job stands. A builder that has run out
+// of disk or memory since takes one all the same.
+const pullFor = 5 * time.Second
 
 // Take waits for a job for arch and claims it. It returns nil and no error
 // where there was none for a while. ctx ends the wait, and nothing is lost:

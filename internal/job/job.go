@@ -6,7 +6,7 @@
 //
 //	queued → running(phase) → done | failed(cause) | cancelled
 //	   ↑         ↓
-//	   └──── waiting for jobs of its group
+//	   └──── waiting for jobs of its group, for disk or for memory
 //
 // One process, the hub (package job/hub, inside serene-receive), decides every
 // step and writes it to builds/<id>/build.json before it answers. A work queue
@@ -32,7 +32,7 @@ type State string
 // The states of a job. The last three are final.
 const (
 	Queued    State = "queued"
-	Waiting   State = "waiting" // for other jobs; Reason says for which
+	Waiting   State = "waiting" // for other jobs, or in the queue for a builder with room; Reason says for what
 	Held      State = "held"    // until a person has looked at it
 	Running   State = "running" // Phase says with what
 	Done      State = "done"

@@ -142,13 +142,24 @@ type Builder struct {
 	Arches   []string `json:"arches"`
 	Slots    int      `json:"slots"`
 	Jobs     []Run    `json:"jobs"`
-	Load     float64  `json:"load"`           // of the machine, as uptime has it
-	Note     string   `json:"note,omitempty"` // why it takes no job
+	Load     float64  `json:"load"`            // of the machine, as uptime has it
+	Lacks    Lack     `json:"lacks,omitempty"` // for want of which it takes no job
+	Note     string   `json:"note,omitempty"`  // the same for people, with figures
 
 	// The hub adds these.
 	Key  string    `json:"key,omitempty"`
 	Seen time.Time `json:"seen,omitzero"` // last heartbeat
 }
+
+// Lack is what a builder has too little of to take a job, "" for nothing.
+type Lack string
+
+// What a builder may lack.
+const (
+	LacksDisk   Lack = "disk"
+	LacksMemory Lack = "memory"
+	LacksEngine Lack = "engine" // or the image in it
+)
 
 // Stop tells a builder to give up a job.
 type Stop struct {

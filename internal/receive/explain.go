@@ -114,7 +114,8 @@ type builderRow struct {
 	Slots   int       `json:"slots"`
 	Jobs    []job.ID  `json:"jobs"`
 	Load    float64   `json:"load"`
-	Seen    time.Time `json:"seen"` // last heartbeat
+	Seen    time.Time `json:"seen"`            // last heartbeat
+	Lacks   job.Lack  `json:"lacks,omitempty"` // for want of which it takes no job
 	Note    string    `json:"note,omitempty"`
 }
 
@@ -144,7 +145,10 @@ func (c *call) emitBuilders(ctx context.Context) error {
 		return nil
 	}
 	for _, b := range all {
-		row := builderRow{Builder: b.Name, Key: b.Key, Arches: b.Arches, Slots: b.Slots, Load: b.Load, Seen: b.Seen, Note: b.Note, Jobs: []job.ID{}}
+		row := builderRow{
+			Builder: b.Name, Key: b.Key, Arches: b.Arches, Slots: b.Slots, Load: b.Load, Seen: b.Seen,
+			Lacks: b.Lacks, Note: b.Note, Jobs: []job.ID{},
+		}
 		for _, run := range b.Jobs {
 			row.Jobs = append(row.Jobs, run.Job)
 		}

@@ -75,7 +75,7 @@ func (h *Hub) listBuilders() []job.Builder {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := []job.Builder{}
-	for _, b := range h.builders {
+	for _, b := range h.sortedBuilders() {
 		if b.Instance == "" {
 			continue // it has not been heard of since the start
 		}
@@ -86,8 +86,13 @@ func (h *Hub) listBuilders() []job.Builder {
 		}
 		all = append(all, now)
 	}
-	slices.SortFunc(all, func(a, b job.Builder) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
 	return all
+}
+
+func (h *Hub) sortedBuilders() []*job.Builder {
+	return slices.SortedFunc(maps.Values(h.builders), func(a, b *job.Builder) int {
+		return strings.Compare(a.Name+a.ID, b.Name+b.ID)
+	})
 }
 
 // tell asks something of the builder that has r.
@@ -119,6 +124,7 @@ func (h *Hub) tick(ctx context.Context) {
 func (h *Hub) look(now time.Time) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.lookForRoom(now)
 	for _, r := range h.unfinished() {
 		b := h.builders[builderKey(r.BuilderKey, r.BuilderID)]
 		var err error
@@ -128,7 +134,7 @@ func (h *Hub) look(now time.Time) error {
 		case r.State == job.Queued && r.Seq == 0:
 			err = h.enqueue(r, r.Reason) // NATS was not there when it was tried first
 		case r.Seq != 0 && r.State != job.Running:
-			err = h.explain(r, now)
+			err = h.explain(r)
 		}
 		if err != nil {
 			return err
@@ -136,35 +142,4 @@ func (h *Hub) look(now time.Time) error {
 	}
 	maps.DeleteFunc(h.builders, func(_ string, b *job.Builder) bool { return now.Sub(b.Seen) > rememberBuilder })
 	return nil
-}
-
-// explain makes a queued job a waiting one where all builders it could go to
-// say why they take none, and back.
-func (h *Hub) explain(old *job.Record, now time.Time) error {
-	note := h.shortage(old.Arch, now)
-	r := *old
-	switch {
-	case note == "" && r.State == job.Waiting:
-		r.State, r.Reason = job.Queued, ""
-	case note != "" && (r.State != job.Waiting || r.Reason != note):
-		r.State, r.Reason = job.Waiting, note
-	default:
-		return nil
-	}
-	return h.put(&r)
-}
-
-// shortage is why no builder for arch takes jobs, "" when one does or there is
-// none.
-func (h *Hub) shortage(arch string, now time.Time) (note string) {
-	for _, b := range h.builders {
-		if now.Sub(b.Seen) > h.opt.Lease || !slices.Contains(b.Arches, arch) {
-			continue
-		}
-		if b.Note == "" {
-			return ""
-		}
-		note = "builder " + b.Name + ": " + b.Note
-	}
-	return note
 }

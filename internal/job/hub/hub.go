@@ -78,12 +78,16 @@ type Hub struct {
 	mu       sync.Mutex              // guards what follows; every request is served under it
 	jobs     map[job.ID]*job.Record  // of every group that is not over; records are replaced, not changed
 	builders map[string]*job.Builder // by key and id
+	short    map[string]shortage     // by architecture; none where jobs are taken
 }
 
 // Open starts a hub: it takes up the records, and what is not over is in the
 // queue afterwards.
 func Open(o Options) (*Hub, error) {
-	h := &Hub{opt: o.withDefaults(), jobs: make(map[job.ID]*job.Record), builders: make(map[string]*job.Builder)}
+	h := &Hub{
+		opt: o.withDefaults(), jobs: make(map[job.ID]*job.Record),
+		builders: make(map[string]*job.Builder), short: make(map[string]shortage),
+	}
 	if err := h.open(); err != nil {
 		h.Close()
 		return nil, err

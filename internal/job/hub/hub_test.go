@@ -447,21 +447,6 @@ func TestBuilders(t *testing.T) {
 	}
 }
 
-// TestShortage: a job that no builder has room for waits, and says for what.
-func TestShortage(t *testing.T) {
-	w := newWorld(t, func(o *hub.Options) { o.Lease = 3 * time.Second })
-	b := w.builder("b1")
-	b.self.Note = "no space"
-	b.beat()
-	id := w.one("yay")
-	w.eventually("the job to wait", func() bool { b.beat(); return w.read(id).State == job.Waiting })
-	w.want(id, job.Waiting, "", "builder b1: no space")
-	b.self.Note = ""
-	b.beat()
-	w.eventually("the job to be queued", func() bool { b.beat(); return w.read(id).State == job.Queued })
-	b.done(b.take())
-}
-
 // TestBuilderIsRestricted tries, as a builder, what only the hub may do.
 func TestBuilderIsRestricted(t *testing.T) {
 	w := newWorld(t)

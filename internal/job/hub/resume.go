@@ -36,7 +36,7 @@ func (h *Hub) takeUp() error {
 func (h *Hub) resume(r *job.Record) error {
 	switch r.State {
 	case job.Waiting:
-		if r.Seq == 0 {
+		if r.Seq == 0 { // for other jobs: what waits for room is in the queue
 			return h.wake(r)
 		}
 	case job.Running:
