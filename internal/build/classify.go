@@ -56,6 +56,9 @@ func (e ending) failure() error {
 	if f := e.exhausted(); f != nil {
 		return f
 	}
+	if e.usage.noSpace(e.limits) { // it was faster than the guard
+		return errNoSpace
+	}
 	return &Failure{e.cause(), e.text()}
 }
 

@@ -224,7 +224,7 @@ func (d *Docker) Isolate(ctx context.Context, c Container) error {
 
 // Usage implements Engine.
 func (d *Docker) Usage(ctx context.Context, c Container, disk bool) (Usage, error) {
-	u := Usage{Disk: -1, Free: d.free()}
+	u := Usage{Disk: -1, Free: d.Free()}
 	seen, _, err := d.api.ContainerInspectWithRaw(ctx, c.ID, disk)
 	if err != nil {
 		return u, fmt.Errorf("inspect container: %w", err)
@@ -249,8 +249,8 @@ func (d *Docker) Usage(ctx context.Context, c Container, disk bool) (Usage, erro
 	return u, nil
 }
 
-// free is the space left for all containers, -1 if that cannot be known.
-func (d *Docker) free() int64 {
+// Free is the space left for all containers in bytes, -1 if that cannot be known.
+func (d *Docker) Free() int64 {
 	var fs unix.Statfs_t
 	if d.root == "" || unix.Statfs(d.root, &fs) != nil {
 		return -1

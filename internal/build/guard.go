@@ -76,12 +76,14 @@ func (g *guard) printed(now time.Time) error {
 // errNoSpace is the machine's trouble: this job is within its own limit.
 var errNoSpace = errors.New("no space left for containers")
 
+func (u Usage) noSpace(l Limits) bool { return u.Free >= 0 && u.Free < l.MinFree }
+
 func (g *guard) taken(u Usage) error {
 	l := g.limits
 	if l.Disk > 0 && u.Disk > l.Disk {
 		return &Failure{CauseDisk, fmt.Sprintf("more than %s of disk", size(l.Disk))}
 	}
-	if u.Free >= 0 && u.Free < l.MinFree {
+	if u.noSpace(l) {
 		return errNoSpace
 	}
 	if g.full++; l.Pids == 0 || u.Pids < l.Pids {

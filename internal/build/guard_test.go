@@ -147,6 +147,24 @@ func TestDisk(t *testing.T) {
 	}
 }
 
+// A step that failed for want of the machine's disk is not blamed on the package,
+// be it that it ended before anyone looked.
+func TestStepFailsOnAFullDisk(t *testing.T) {
+	for _, c := range []struct {
+		free int64
+		want Cause
+	}{{99, CauseHost}, {100, CauseCompile}, {-1, CauseCompile}} {
+		f := &fake{
+			usage: func() (Usage, error) { return Usage{Running: true, Free: c.free}, nil },
+			step:  func(context.Context, io.Writer) (int, error) { return 4, nil },
+		}
+		_, err := runFake(t, f, func(r *Recipe) { r.Limits.MinFree = 100 })
+		if CauseOf(err) != c.want {
+			t.Errorf("%d bytes free: %v, want %s", c.free, err, c.want)
+		}
+	}
+}
+
 // Measuring a disk that takes long is done seldom.
 func TestDiskIsMeasuredSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -46,15 +46,18 @@ func Docker(ctx context.Context, host, image string, log *slog.Logger) func(cont
 // engine is a Sandbox that can be asked whether it is there.
 type engine struct {
 	*build.Sandbox
-	images build.Images
+	docker *build.Docker
 	image  string
 }
 
 // Ready implements Sandbox.
 func (e *engine) Ready(ctx context.Context) error {
-	_, err := e.images.Digest(ctx, e.image)
+	_, err := e.docker.Digest(ctx, e.image)
 	return err
 }
+
+// Free implements Sandbox.
+func (e *engine) Free() int64 { return e.docker.Free() }
 
 // refresh makes the image anew from time to time. One that is not proven to
 // build changes nothing.

@@ -16,11 +16,10 @@ import (
 )
 
 const (
-	// minDisk and minMemory are what must be free for a job to be taken.
-	minDisk   = 1 << 30
-	minMemory = 256 << 20
 	// keepFor is how long packages that could not be published are kept.
 	keepFor = 7 * 24 * time.Hour
+	// readyWithin is how long an engine may take to say that it is there.
+	readyWithin = 10 * time.Second
 )
 
 // beats tells the hub every so often that this builder lives, until ctx ends.
@@ -79,39 +78,60 @@ func (w *Worker) self() job.Builder {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b.Note = w.note
+	b.Lacks, b.Note = w.lack.of, w.lack.note
 	return b
+}
+
+// lack is what keeps this builder from taking jobs, and how it stands with it.
+type lack struct {
+	of   job.Lack // "" for nothing
+	note string
 }
 
 // able reports whether a job can be taken, and takes note of why not.
 func (w *Worker) able(ctx context.Context) bool {
-	err := errors.Join(w.room(), w.box().Ready(ctx))
-	note := ""
-	if err != nil {
-		note = strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
+	now := w.lacking(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if note != w.note {
-		w.opt.Log.Info("builder", "takes_jobs", note == "", "note", note)
+	if now.of != w.lack.of {
+		w.opt.Log.Info("builder", "takes_jobs", now.of == "", "lacks", now.of, "note", now.note)
 	}
-	w.note = note
-	return err == nil
+	w.lack = now
+	return now.of == ""
 }
 
-// room says what there is too little of.
-func (w *Worker) room() error {
+func (w *Worker) lacking(ctx context.Context) lack {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if free, err := w.freeDisk(); err != nil {
+		return lack{job.LacksDisk, err.Error()}
+	} else if free < w.opt.Limits.MinFree {
+		return tooLittle(job.LacksDisk, free, w.opt.Limits.MinFree)
+	}
+	if free, ok := availableMemory(); ok && free < w.opt.MinMemory {
+		return tooLittle(job.LacksMemory, free, w.opt.MinMemory)
+	}
+	if err := w.box().Ready(ctx); err != nil {
+		return lack{job.LacksEngine, oneLine(err.Error())}
+	}
+	return lack{}
+}
+
+func tooLittle(of job.Lack, free, needed int64) lack {
+	return lack{of, fmt.Sprintf("%d MiB are free, %d are needed", free>>20, needed>>20)}
+}
+
+// freeDisk is the lesser of what the working directory and containers have.
+func (w *Worker) freeDisk() (int64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(w.dir, &fs); err != nil {
-		return err
+		return 0, err
 	}
-	if free := int64(fs.Bavail) * fs.Bsize; free < minDisk {
-		return fmt.Errorf("%d MiB of disk are free, %d are needed", free>>20, minDisk>>20)
+	free := int64(fs.Bavail) * fs.Bsize
+	if engine := w.box().Free(); engine >= 0 {
+		free = min(free, engine)
 	}
-	if free, ok := availableMemory(); ok && free < minMemory {
-		return fmt.Errorf("%d MiB of memory are free, %d are needed", free>>20, minMemory>>20)
-	}
-	return nil
+	return free, nil
 }
 
 // availableMemory is what /proc/meminfo says, in bytes.

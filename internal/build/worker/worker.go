@@ -28,12 +28,14 @@ import (
 	"serene/internal/source"
 )
 
-// Sandbox is what builds. It says by Ready why it cannot at the moment.
+// Sandbox is what builds. It says by Ready why it cannot at the moment, and by
+// Free how many bytes are free where containers are kept, -1 when unknown.
 // *build.Sandbox does the rest.
 type Sandbox interface {
 	Run(ctx context.Context, r build.Recipe, log io.Writer, phase func(string)) (*build.Result, error)
 	SrcInfo(ctx context.Context, r build.Recipe, log io.Writer) ([]byte, error)
 	Ready(ctx context.Context) error
+	Free() int64
 }
 
 // Hub is the hub's SSH server, as far as verbs go. A verb that was not done is
@@ -56,12 +58,13 @@ type Options struct {
 	// are taken after that. id names this builder for ever.
 	Prepare func(ctx context.Context, id string) (Sandbox, error)
 
-	Name     string       // for people; default: the host's name
-	Slots    int          // jobs at a time; default 1
-	Network  string       // for jobs that do not say; default build.NetworkFetch
-	Limits   build.Limits // of a job
-	LogMax   int64        // bytes kept of a job's output; default 64 MiB
-	Packager string       // PACKAGER
+	Name      string       // for people; default: the host's name
+	Slots     int          // jobs at a time; default 1
+	Network   string       // for jobs that do not say; default build.NetworkFetch
+	Limits    build.Limits // of a job; without MinFree none is taken
+	MinMemory int64        // bytes of memory, without which none is taken either
+	LogMax    int64        // bytes kept of a job's output; default 64 MiB
+	Packager  string       // PACKAGER
 
 	// Lease is how long the hub waits for a sign of life. Default 30 s.
 	Lease time.Duration
@@ -90,7 +93,7 @@ type Worker struct {
 
 	mu       sync.Mutex // guards what follows
 	sandbox  Sandbox    // nil until it is prepared
-	note     string     // why no job is taken
+	lack     lack       // why no job is taken
 	attempts map[job.ID]*attempt
 }
 
@@ -99,7 +102,8 @@ type Worker struct {
 func Open(o Options) (*Worker, error) {
 	w := &Worker{
 		opt: o.withDefaults(), dir: filepath.Join(o.State, "build"), instance: rand.Text(),
-		started: make(chan struct{}), prepared: make(chan struct{}), note: "it is starting", attempts: make(map[job.ID]*attempt),
+		started: make(chan struct{}), prepared: make(chan struct{}),
+		lack: lack{job.LacksEngine, "it is starting"}, attempts: make(map[job.ID]*attempt),
 	}
 	if err := w.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open builder: %w", err), w.close())
@@ -203,7 +207,7 @@ func (w *Worker) prepare(ctx context.Context) {
 		if err == nil {
 			w.opt.Log.Info("ready to build", "builder", w.id, "arch", w.opt.Arch)
 			w.mu.Lock()
-			w.sandbox, w.note = s, ""
+			w.sandbox, w.lack = s, lack{}
 			w.mu.Unlock()
 			close(w.prepared)
 			return
@@ -212,7 +216,7 @@ func (w *Worker) prepare(ctx context.Context) {
 			return
 		}
 		w.opt.Log.Error("cannot build yet", "err", err)
-		w.setNote(err.Error())
+		w.setLack(lack{job.LacksEngine, oneLine(err.Error())})
 		if !sleep(ctx, wait) {
 			return
 		}
@@ -226,10 +230,10 @@ func (w *Worker) box() Sandbox {
 	return w.sandbox
 }
 
-func (w *Worker) setNote(note string) {
+func (w *Worker) setLack(l lack) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.note = note
+	w.lack = l
 }
 
 // takeJobs is one slot.

@@ -45,14 +45,16 @@ func TestBuild(t *testing.T) {
 	if got := strings.Join(w.door.pushes[0], " "); got != "push - --repo serene --job "+string(id)+" --attempt 1" {
 		t.Errorf("pushed with %s", got)
 	}
-	if left, _ := os.ReadDir(filepath.Join(w.state, "build/jobs")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
 
 	// What is published is not built again.
 	log = w.want(w.build("foo"), job.Done, "", "foo 1:2-1 is published already")
 	if strings.Contains(log, "[build]") {
 		t.Errorf("built again:\n%s", log)
+	}
+	w.stop()
+	<-w.ended
+	if left, _ := os.ReadDir(filepath.Join(w.state, "build/jobs")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

@@ -256,9 +256,19 @@ type fakeBox struct {
 	recipes []build.Recipe                                    // guarded by mu
 	repos   []string                                          // guarded by mu: what lay in LocalRepo
 	version string                                            // guarded by mu: instead of the recipe's
+	free    func() int64                                      // guarded by mu: not known if nil
 }
 
 func (b *fakeBox) Ready(context.Context) error { return nil }
+
+func (b *fakeBox) Free() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.free == nil {
+		return -1
+	}
+	return b.free()
+}
 
 func (b *fakeBox) Run(ctx context.Context, r build.Recipe, log io.Writer, phase func(string)) (*build.Result, error) {
 	b.mu.Lock()
