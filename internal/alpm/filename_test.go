@@ -48,6 +48,7 @@ func TestParseFileNameRefuses(t *testing.T) {
 		"föö-1-1-any.pkg.tar.zst":                         alpm.KindName,
 		"foo-1/2-1-any.pkg.tar.zst":                       alpm.KindVersion,
 		"foo-x:1-1-any.pkg.tar.zst":                       alpm.KindVersion,
+		"foo-0:1-1-any.pkg.tar.zst":                       alpm.KindVersion,
 		"foo-1-r1-any.pkg.tar.zst":                        alpm.KindVersion,
 		"foo-1\x00-1-any.pkg.tar.zst":                     alpm.KindVersion,
 		"foo-1-1-\x1b[31m.pkg.tar.zst":                    alpm.KindFileName,

@@ -10,12 +10,17 @@ type Version string
 
 // Check reports whether v follows the grammar: epoch of digits, pkgver of
 // [A-Za-z0-9._+~^], pkgrel of digits with at most one dot. That is narrower
-// than makepkg's, because pacman pastes the version into URLs unescaped.
+// than makepkg's, because pacman pastes the version into URLs unescaped. An
+// epoch of 0 is left out, as makepkg does: "0:1-1" would be "1-1" once more,
+// under another file name.
 func (v Version) Check() error {
 	rest := string(v)
 	if epoch, after, ok := strings.Cut(rest, ":"); ok {
 		if !isDigits(epoch) {
 			return faultf(KindVersion, "", "version %s: epoch is not a number", show(string(v)))
+		}
+		if strings.Trim(epoch, "0") == "" {
+			return faultf(KindVersion, "", "version %s: an epoch of 0 is not written", show(string(v)))
 		}
 		rest = after
 	}

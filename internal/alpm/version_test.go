@@ -87,13 +87,13 @@ func mutate(r *rand.Rand, s string) string {
 }
 
 func TestVersionCheck(t *testing.T) {
-	for _, good := range []string{"1-1", "1:1.0-1", "0:1-1", "1.0+r3.gabc-1.1", "1.0~rc1^2_3-10", "A-0"} {
+	for _, good := range []string{"1-1", "1:1.0-1", "10:1-1", "1.0+r3.gabc-1.1", "1.0~rc1^2_3-10", "A-0"} {
 		if err := alpm.Version(good).Check(); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
 	for _, bad := range []string{
-		"", "1", "-1", "1-", "1-a", "1-1.", "1-.1", "1-1.1.1", "a:1-1", ":1-1", "1:2:3-1", "1-2-3", "1/2-1", "1 2-1",
+		"", "1", "-1", "1-", "1-a", "1-1.", "1-.1", "1-1.1.1", "a:1-1", ":1-1", "0:1-1", "00:1-1", "1:2:3-1", "1-2-3", "1/2-1", "1 2-1",
 		"1<2-1", "1?-1", "1#-1", "1%2-1", "1é-1", "1\x00-1", "1-1\n", "1-1 ",
 	} {
 		wantFault(t, alpm.Version(bad).Check(), alpm.KindVersion)
