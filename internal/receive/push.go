@@ -18,7 +18,10 @@ func push(ctx context.Context, c *call) error {
 		return err
 	}
 	declared := strings.ToLower(c.flags.value("sha256"))
-	if declared != "" && (file == "-" || !isSHA256(declared)) {
+	switch {
+	case declared != "" && file == "-":
+		return c.misused("--sha256 is of one FILE, not of a tar")
+	case declared != "" && !isSHA256(declared):
 		return refuse(repo.ErrUsage, "--sha256 takes the 64 hexadecimal digits of FILE's digest")
 	}
 	u, err := c.upload()

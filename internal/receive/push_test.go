@@ -72,7 +72,7 @@ func TestPushRefuses(t *testing.T) {
 		{"", "push a b", exitUsage, "push: one FILE at a time; usage: push " + verbNamed(t, "push").synopsis},
 		{"", "push --repo", exitUsage, "push: --repo needs a value"},
 		{"", "push --sha256 12 " + file, exitUsage, "push " + file + ": --sha256 takes the 64 hexadecimal digits of FILE's digest"},
-		{"", "push --sha256 " + wrong + " -", exitUsage, "push -: --sha256 takes the 64 hexadecimal digits of FILE's digest"},
+		{"", "push --sha256 " + wrong + " -", exitUsage, "push -: --sha256 is of one FILE, not of a tar; usage: push " + verbNamed(t, "push").synopsis},
 		{"", "push " + file + ".sig", exitUsage, "push " + file + ".sig: a signature travels with its package: tar c FILE FILE.sig | ssh HOST push -"},
 		{string(good), "push --repo nowhere " + file, exitNotFound, "push " + file + ": no repository nowhere"},
 		{string(good), "push --sha256 " + wrong + " " + file, exitContent, "push " + file + ": sha256 is " + digest(good) + ", not " + wrong + " as declared"},
