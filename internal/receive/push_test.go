@@ -150,6 +150,7 @@ func TestPushTarRefuses(t *testing.T) {
 		"a path up":     {tarOf(t, "../"+fooFile, string(foo)), "push ../" + fooFile + ": not a path inside the tar"},
 		"absolute":      {tarOf(t, "/"+fooFile, string(foo)), "push /" + fooFile + ": not a path inside the tar"},
 		"twice":         {tarOf(t, fooFile, string(foo), fooFile, string(foo)), "push " + fooFile + ": "},
+		"no member":     {tarOf(t), "push -: the tar has no package"},
 		"lone .sig":     {tarOf(t, fooFile+".sig", "x"), "push " + fooFile + ".sig: "},
 		"one is bad":    {tarOf(t, fooFile, string(foo), badFile, string(bad)), "push " + badFile + ": "},
 		"another file":  {tarOf(t, fooFile, string(foo), "README", "hi"), "push README: "},

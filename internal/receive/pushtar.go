@@ -36,6 +36,9 @@ func (u *upload) addTar(ctx context.Context) error {
 			if !tail.endOfArchive(before) {
 				return refuse(repo.ErrContent, "the tar is cut off: it has no end-of-archive")
 			}
+			if len(u.tx.Packages()) == 0 {
+				return refuse(repo.ErrContent, "the tar has no package")
+			}
 			return tail.drain()
 		case err != nil:
 			return tarError(err)
