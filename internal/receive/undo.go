@@ -42,8 +42,8 @@ func rollback(ctx context.Context, c *call) error {
 			if err != nil || gen <= 0 {
 				return c.misused("GEN is a number of history, or give NAME VERSION")
 			}
-			if !c.by.Rights.Packages.all {
-				return c.denied("generations: this key is for some packages only")
+			if !c.mayChangeAll(target) {
+				return c.denied("all of " + target)
 			}
 			tx.RollbackTo(gen)
 		case 2:
@@ -58,6 +58,15 @@ func rollback(ctx context.Context, c *call) error {
 			tx.Hold(c.flags.value("hold"))
 		}
 		return nil
+	})
+}
+
+// mayChangeAll asks whether the caller may change every package of a repository,
+// in each of its databases.
+func (c *call) mayChangeAll(target string) bool {
+	spec, _ := c.Store.Spec(target)
+	return c.by.Rights.Packages.all && !slices.ContainsFunc(spec.Arches, func(arch string) bool {
+		return !c.may(access{repo: target, arch: arch})
 	})
 }
 

@@ -1,6 +1,8 @@
 package receive
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -48,6 +50,39 @@ func TestUndoRights(t *testing.T) {
 		if r := w.as(rights, "", argv...); r.code != exitDenied {
 			t.Errorf("%q: exit code %d: %s", argv, r.code, r.err)
 		}
+	}
+}
+
+// What concerns everything is for keys without a limit, of architecture as of
+// any other; they are told why not, and are not pointed to what they may not do.
+func TestWholeStateRights(t *testing.T) {
+	w := newWorld(t, true)
+	w.push("foo", "1-1")
+	const arm = "--allow all --arch aarch64"
+	for rights, has := range map[string]string{"--package foo": " --package foo", "--repo serene": " --repo serene", "--arch aarch64": " --arch aarch64"} {
+		r := w.as("--allow read "+rights, "", "doctor")
+		w.want(r, exitDenied, "doctor: not allowed: it looks at every repository, package and architecture; this key has --allow read"+has)
+	}
+	w.want(w.as(arm, "", "resign"), exitDenied, "resign: not allowed: it signs every repository, package and architecture; this key has --arch aarch64")
+	w.want(w.as(arm, "", "rollback", "1"), exitDenied, "rollback 1: not allowed to change all of serene: this key has --arch aarch64")
+
+	if err := os.Remove(filepath.Join(w.state, "repos/serene/pool/foo-1-1-x86_64.pkg.tar.zst.sig")); err != nil {
+		t.Fatal(err)
+	}
+	for rights, says := range map[string]string{
+		"--allow read": "doctor: problems: 1, 1 of which --repair mends, by a key for all verbs",
+		"--allow all":  "doctor: problems: 1, 1 of which --repair mends",
+	} {
+		if r := w.as(rights, "", "doctor"); r.code != exitFailed || r.err != says+"\n" {
+			t.Errorf("exit code %d: %swant %s", r.code, r.err, says)
+		}
+	}
+	w.must(w.do("", "doctor", "--repair"))
+	if err := os.Remove(filepath.Join(w.state, "repos/serene/pool/foo-1-1-x86_64.pkg.tar.zst")); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.do("", "doctor"); r.code != exitFailed || r.err != "doctor: problems: 1, none of which doctor can mend\n" {
+		t.Errorf("exit code %d: %s", r.code, r.err)
 	}
 }
 

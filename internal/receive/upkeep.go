@@ -24,11 +24,11 @@ func doctor(ctx context.Context, c *call) error {
 	if err := c.noOperands(); err != nil {
 		return err
 	}
-	if !c.by.Rights.Packages.all || !c.by.Rights.Repos.all {
-		return c.denied("everything: this key is for a part only")
+	if err := c.mayAll("looks at"); err != nil {
+		return err
 	}
 	if c.flags.on("repair") {
-		if !c.by.Rights.Verbs.has(groupAll) {
+		if !c.mayRepair() {
 			return c.denied("published state")
 		}
 		repair := func(tx *repo.Tx, _ string) error { tx.Repair(); return nil }
@@ -46,18 +46,46 @@ func doctor(ctx context.Context, c *call) error {
 		}
 	}
 	if len(problems) > 0 {
-		return refuse(errFailed, "%d problems; --repair mends what can be", len(problems))
+		return refuse(errFailed, "problems: %d, %s", len(problems), c.mendable(problems))
 	}
 	return nil
 }
+
+// mayAll asks whether the caller's rights have no limit but in verbs, as what
+// concerns the whole state needs.
+func (c *call) mayAll(what string) error {
+	if r := c.by.Rights; r.Repos.all && r.Packages.all && r.Arches.all {
+		return nil
+	}
+	return refuse(repo.ErrDenied, "not allowed: it %s every repository, package and architecture; %s", what, c.by.has())
+}
+
+// mendable says what the caller can do about problems.
+func (c *call) mendable(problems []repo.Problem) string {
+	n := 0
+	for _, p := range problems {
+		if p.Repair != "" {
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		return "none of which doctor can mend"
+	case !c.mayRepair():
+		return fmt.Sprintf("%d of which --repair mends, by a key for all verbs", n)
+	}
+	return fmt.Sprintf("%d of which --repair mends", n)
+}
+
+func (c *call) mayRepair() bool { return c.by.Rights.Verbs.has(groupAll) }
 
 // resign takes the next step of replacing the signing key.
 func resign(ctx context.Context, c *call) error {
 	if err := c.noOperands(); err != nil {
 		return err
 	}
-	if !c.by.Rights.Packages.all || !c.by.Rights.Repos.all {
-		return c.denied("everything: this key is for a part only")
+	if err := c.mayAll("signs"); err != nil {
+		return err
 	}
 	if c.flags.on("announce") && c.flags.on("packages") {
 		return c.misused("--announce signs nothing")
