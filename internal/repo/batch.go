@@ -181,7 +181,7 @@ func (b *batch) commit() error {
 // follow does what follows from the commit.
 func (b *batch) follow(next map[place]*generation) error {
 	for repo, holds := range b.draft.holds {
-		if err := b.w.store.writeHolds(repo, holds); err != nil {
+		if err := b.w.writeHolds(repo, holds); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -44,6 +45,7 @@ const (
 	repairDatabase  = "make the database again from the pool and the journal"
 	repairSignature = "sign again"
 	repairJournal   = "set the journal aside and begin it anew from what is published"
+	repairHolds     = "write what is held again from the journal"
 )
 
 // doctor compares what is published with itself: databases, pool, signatures,
@@ -83,7 +85,10 @@ func (s *Store) Doctor(ctx context.Context) ([]Problem, error) {
 	return d.found, nil
 }
 
+// report notes a problem. Its text comes from errors of the file system too,
+// which name files from the root; from the state directory is enough.
 func (d *doctor) report(p Problem) {
+	p.What = strings.ReplaceAll(p.What, d.s.path()+"/", "")
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.found = append(d.found, p)
@@ -94,7 +99,9 @@ func (d *doctor) repository(ctx context.Context, spec Spec) error {
 	for _, arch := range spec.Arches {
 		listed[arch] = make(map[string]JournalItem)
 	}
+	holds := make(map[string]Hold)
 	err := d.s.History(spec.Name, func(rec *Record) {
+		rec.applyTo(holds)
 		for arch, items := range listed {
 			replayInto(items, rec, arch)
 		}
@@ -102,6 +109,8 @@ func (d *doctor) repository(ctx context.Context, spec Spec) error {
 	if err != nil {
 		d.report(Problem{Repo: spec.Name, What: err.Error(), Repair: repairJournal})
 		listed = nil
+	} else {
+		d.holds(spec.Name, holds)
 	}
 	for _, arch := range spec.Arches {
 		if err := d.database(ctx, place{spec.Name, arch}, listed[arch]); err != nil {
@@ -109,6 +118,21 @@ func (d *doctor) repository(ctx context.Context, spec Spec) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// holds compares the file of what is held with what the journal says.
+func (d *doctor) holds(repo string, want map[string]Hold) {
+	bad := Problem{Repo: repo, File: filepath.Base(d.s.holdsFile(repo)), Repair: repairHolds}
+	got, err := d.s.readHolds(repo)
+	switch {
+	case err != nil:
+		bad.What = err.Error()
+	case !reflect.DeepEqual(got, want):
+		bad.What = "it holds other packages than the journal says, which counts"
+	default:
+		return
+	}
+	d.report(bad)
 }
 
 // database checks one database and every file it names.
@@ -223,7 +247,7 @@ func checkSigned(keys openpgp.EntityList, file string) error {
 // journal, signatures that are missing or bad. What it cannot mend it leaves
 // out, and logs.
 func (w *Writer) Repair(problems []Problem) error {
-	if slices.ContainsFunc(problems, func(bad Problem) bool { return bad.Repair == repairJournal }) {
+	if slices.ContainsFunc(problems, func(bad Problem) bool { return bad.Repair == repairJournal || bad.Repair == repairHolds }) {
 		if err := w.open(); err != nil {
 			return err
 		}

@@ -28,6 +28,10 @@ func TestDoctor(t *testing.T) {
 		{"files damaged", func(r *testRepo) error { return flipByte(r.store.path("repos/serene/x86_64/current/serene.files")) }, "serene", true},
 		{"no current", func(r *testRepo) error { return os.Remove(r.store.path("repos/serene/x86_64/current")) }, "no current generation", true},
 		{"journal damaged", func(r *testRepo) error { return flipByte(r.store.journal("serene")) }, "journal", true},
+		{"holds damaged", func(r *testRepo) error { return os.Truncate(r.store.holdsFile("serene"), 1) }, "serene holds.json: ", true},
+		{"holds altered", func(r *testRepo) error {
+			return os.WriteFile(r.store.holdsFile("serene"), []byte(`{"foo":{}}`), 0o660)
+		}, "other packages than the journal says", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newTestRepo(t)

@@ -21,16 +21,29 @@ type Hold struct {
 
 func (s *Store) holdsFile(repo string) string { return s.path("repos", repo, "holds.json") }
 
-// Holds returns what is held in repo, by package or package base.
+// Holds returns what is held in repo, by package or package base. Where its file
+// is damaged or gone the journal says it, which it follows from: nothing that is
+// held gets in meanwhile.
 func (s *Store) Holds(repo string) (map[string]Hold, error) {
-	holds := make(map[string]Hold)
-	data, err := os.ReadFile(s.holdsFile(repo))
-	if errors.Is(err, fs.ErrNotExist) {
+	holds, damage := s.readHolds(repo)
+	if damage == nil {
 		return holds, nil
 	}
+	holds = make(map[string]Hold)
+	j, err := openJournal(s.journal(repo), func(rec *Record) { rec.applyTo(holds) })
+	if err != nil || j.end == 0 && !errors.Is(damage, fs.ErrNotExist) {
+		return nil, refuse(ErrBusy, "what is held in %s cannot be told: its holds.json and its journal are damaged; a restart of serene-serve begins them anew", repo)
+	}
+	return holds, nil
+}
+
+// readHolds reads the file alone.
+func (s *Store) readHolds(repo string) (map[string]Hold, error) {
+	data, err := os.ReadFile(s.holdsFile(repo))
 	if err != nil {
 		return nil, err
 	}
+	holds := make(map[string]Hold)
 	if err := json.Unmarshal(data, &holds); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.holdsFile(repo), err)
 	}
@@ -86,10 +99,14 @@ func (d *draft) decideHolds(req *request, dec *decision) error {
 	return nil
 }
 
-func (s *Store) writeHolds(repo string, holds map[string]Hold) error {
+// writeHolds leaves what is held where those look who push.
+func (w *Writer) writeHolds(repo string, holds map[string]Hold) error {
 	data, err := json.MarshalIndent(holds, "", "\t")
 	if err != nil {
 		return err
 	}
-	return writeChanged(s.holdsFile(repo), append(data, '\n'), 0o660)
+	if _, err := w.store.readHolds(repo); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.log.Error("holds.json is damaged: written again", "repo", repo, "err", err)
+	}
+	return writeChanged(w.store.holdsFile(repo), append(data, '\n'), 0o660)
 }

@@ -67,7 +67,7 @@ func (w *Writer) openRepo(spec Spec, waiting []string) error {
 		return err
 	}
 	w.journals[spec.Name] = past.journal
-	if err := w.store.writeHolds(spec.Name, past.holds); err != nil {
+	if err := w.writeHolds(spec.Name, past.holds); err != nil {
 		return err
 	}
 	fresh := make(map[place]*generation)
@@ -127,8 +127,10 @@ func (w *Writer) beginAnew(spec Spec, damage error) (*past, error) {
 		}
 	}
 	var err error
-	if was.holds, err = w.store.Holds(spec.Name); err != nil {
-		w.log.Error("holds lost", "repo", spec.Name, "err", err)
+	if was.holds, err = w.store.readHolds(spec.Name); err != nil {
+		if damage != nil || !errors.Is(err, fs.ErrNotExist) {
+			w.log.Error("holds lost", "repo", spec.Name, "err", err)
+		}
 		was.holds = make(map[string]Hold)
 	}
 	was.journal = &journal{path: path}
