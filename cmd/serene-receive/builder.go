@@ -82,13 +82,28 @@ func localHub(hub string) (string, bool) {
 	return net.JoinHostPort(u.Hostname(), port), true
 }
 
-// writeKnownHosts writes the file unless it has these keys already.
+// ownHostKey is the comment of the lines in known_hosts that are written here.
+const ownHostKey = " serene-receive"
+
+// writeKnownHosts puts these keys into the file, in the place of those that it
+// put there before. What else stands there stays: where the door is behind
+// OpenSSH, it is sshd that the builder has to know.
 func writeKnownHosts(file, addr string, keys []gossh.Signer) error {
-	var text strings.Builder
-	for _, k := range keys {
-		text.WriteString(knownhosts.Line([]string{addr}, k.PublicKey()) + "\n")
+	had, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	if had, err := os.ReadFile(file); err == nil && string(had) == text.String() {
+	var text strings.Builder
+	for line := range strings.Lines(string(had)) {
+		line = strings.TrimRight(line, "\r\n")
+		if !strings.HasSuffix(line, ownHostKey) {
+			text.WriteString(line + "\n")
+		}
+	}
+	for _, k := range keys {
+		text.WriteString(knownhosts.Line([]string{addr}, k.PublicKey()) + ownHostKey + "\n")
+	}
+	if text.String() == string(had) {
 		return nil
 	}
 	return durable.WriteFile(file, []byte(text.String()), 0o644)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -88,7 +87,7 @@ func (d *door) nats(ctx context.Context, s *sshd.Session) int {
 	by := d.caller(s)
 	arches, ok := by.Rights.MayWork()
 	if !ok {
-		return exitDenied
+		return turnAway(s.Stdout, mayNotWork, exitDenied)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -134,6 +133,16 @@ func otherQueue(c *config.Config) func() (*job.Client, error) {
 	}
 }
 
+// mayNotWork is what a builder is told whose key is not one's.
+const mayNotWork = "this key may not take jobs: its line in authorized_keys does not allow work"
+
+// turnAway tells a builder why it is not let in. What it cannot be told, it
+// asks for again.
+func turnAway(w io.Writer, reason string, code int) int {
+	_ = job.TurnAway(w, reason)
+	return code
+}
+
 // natsCommand is what sshd_config has to name for the subsystem that builders
 // ask for: "Subsystem nats nats".
 const natsCommand = "nats"
@@ -142,12 +151,11 @@ const natsCommand = "nats"
 func forcedWork(ctx context.Context, c *config.Config, by receive.Caller) int {
 	arches, ok := by.Rights.MayWork()
 	if !ok {
-		return exitDenied
+		return turnAway(os.Stdout, mayNotWork, exitDenied)
 	}
 	conn, err := hub.DialSocketWork(string(c.State), by.Key, arches)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "serene:", err)
-		return exitBusy
+		return turnAway(os.Stdout, err.Error(), exitBusy)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()

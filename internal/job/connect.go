@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -13,9 +14,29 @@ import (
 
 // A connection to the embedded queue begins with one line that the hub sends:
 // the token to log in with. It is good for that connection alone, and says who
-// is at its other end. Then both speak NATS.
+// is at its other end. Then both speak NATS. Who is not let in gets a reason in
+// the token's place.
 
 const maxLine = 1024
+
+// refused begins a line that is no token: those are of capital letters.
+const refused = "refused: "
+
+// TurnAway gives whoever connects a reason in the token's place.
+func TurnAway(w io.Writer, reason string) error {
+	_, err := io.WriteString(w, refused+reason+"\n")
+	return err
+}
+
+// ReadToken takes the token off conn, and nothing more. An *Error is the reason
+// why there is none.
+func ReadToken(conn net.Conn) (string, error) {
+	line, err := ReadLine(conn)
+	if reason, no := strings.CutPrefix(line, refused); no {
+		return "", Refuse(ErrDenied, "%s", reason)
+	}
+	return line, err
+}
 
 // ReadLine takes the first line off conn, and nothing more.
 func ReadLine(conn net.Conn) (string, error) {
@@ -48,7 +69,7 @@ func (d *dialer) InProcessConn() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := ReadLine(conn)
+	token, err := ReadToken(conn)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

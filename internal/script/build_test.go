@@ -48,7 +48,6 @@ type (
 //	$AUR       base URL of the AUR
 //	$GIT_HOST  a host that may be reached over plain http: it is the same server
 //	$DOCKER    the engine, as DOCKER_HOST words it
-//	$BIN       where the daemons are
 func TestBuilds(t *testing.T) {
 	engine := buildtest.Engine(t)
 	all := commands()
@@ -86,7 +85,6 @@ func setUpBuild(env *testscript.Env, engine string) error {
 	env.Setenv("GIT_HOST", strings.Replace(l.Addr().String(), "127.0.0.1", "git.localhost", 1))
 	env.Setenv("DOCKER", engineFor(env, engine))
 	env.Setenv("IMAGE", buildtest.Image)
-	env.Setenv("BIN", bin)
 	config := filepath.Join(env.WorkDir, "serene.toml")
 	extra, err := os.ReadFile(config)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

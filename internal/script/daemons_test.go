@@ -76,12 +76,17 @@ func (w *world) stop(u *unit.Unit) error {
 	return u.Stop(ctx)
 }
 
-// cmdLog waits until a daemon has logged a match: log serve|receive REGEXP.
+// cmdLog waits until a daemon has logged a match: log serve|receive|builder
+// REGEXP. Of builders it is the first.
 func (w *world) cmdLog(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
-		ts.Fatalf("usage: [!] log serve|receive REGEXP")
+		ts.Fatalf("usage: [!] log serve|receive|builder REGEXP")
 	}
-	u := map[string]*unit.Unit{"serve": w.serve, "receive": w.receive}[args[0]]
+	daemons := map[string]*unit.Unit{"serve": w.serve, "receive": w.receive}
+	if len(w.builders) > 0 {
+		daemons["builder"] = w.builders[0]
+	}
+	u := daemons[args[0]]
 	if u == nil {
 		ts.Fatalf("no daemon %s", args[0])
 	}

@@ -42,6 +42,7 @@ type worldKey struct{}
 
 // world is what one script has to itself. Scripts see, beside testscript's own:
 //
+//	$BIN                   where the daemons are
 //	$STATE                 the state directory
 //	$SSH_CONFIG            for ssh -F, scp -F and sftp -F; its hosts are the keys
 //	$HTTPS $HTTP $ADMIN    base URLs
@@ -58,6 +59,7 @@ type world struct {
 	client         *pacman.System
 	held           *held
 	twin           *twin
+	front          *openssh.Sshd
 	code           int // exit status of the last ssh or pacman
 }
 
@@ -70,6 +72,7 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
+	env.Setenv("BIN", bin)
 	env.Setenv("STATE", w.state())
 	env.Setenv("SSH_CONFIG", w.ssh.Config())
 	env.Setenv("CERT", w.path("cert.pem"))
@@ -159,6 +162,9 @@ func (w *world) close(t testscript.T) {
 				failed = append(failed, fmt.Errorf("%s: %s", filepath.Base(u.Path), bad))
 			}
 		}
+	}
+	if w.front != nil { // its sessions have ended with the builders
+		w.front.Stop()
 	}
 	for _, s := range w.sockets {
 		failed = append(failed, s.Close())

@@ -72,6 +72,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"breakoff": command((*world).cmdBreakoff),
 		"soak":     command((*world).cmdSoak),
 		"overssh":  command((*world).cmdOverSSH),
+		"front":    command((*world).cmdFront),
 		"twin":     command((*world).cmdTwin),
 		"twice":    command((*world).cmdTwice),
 

@@ -64,7 +64,7 @@ func (w *world) startTwin(ts *testscript.TestScript, dir string) (err error) {
 	if err := w.twin.serve.Start(ctx); err != nil {
 		return err
 	}
-	lines, err := twinConfig(dir)
+	lines, err := sshdConfig(dir)
 	if err != nil {
 		return err
 	}
@@ -72,8 +72,8 @@ func (w *world) startTwin(ts *testscript.TestScript, dir string) (err error) {
 	return err
 }
 
-// twinConfig is the file that comes with serene, for this user and directory.
-func twinConfig(dir string) (string, error) {
+// sshdConfig is the file that comes with serene, for this user and directory.
+func sshdConfig(dir string) (string, error) {
 	text, err := os.ReadFile("../../sshd/sshd_config.d/serene.conf")
 	if err != nil {
 		return "", err

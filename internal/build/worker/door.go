@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"serene/internal/job"
 )
 
 // Door is the hub's SSH server, as a builder uses it: for the queue, and for
@@ -265,7 +267,15 @@ func (d *Door) dialQueue() (net.Conn, error) {
 		s.Close()
 		return nil, fmt.Errorf("open the hub's queue: %w", err)
 	}
-	return &channel{s, in, out}, nil
+	conn := &channel{s, in, out}
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	token, err := job.ReadToken(conn)
+	if !stop() || err != nil {
+		s.Close()
+		return nil, errors.Join(err, ctx.Err())
+	}
+	conn.Reader = io.MultiReader(strings.NewReader(token+"\n"), out) // for who dials
+	return conn, nil
 }
 
 // channel is a session as a net.Conn. It has no deadlines: whether the other

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 
+	"serene/internal/job"
 	"serene/sshd"
 )
 
@@ -78,7 +79,8 @@ func newGate(t *testing.T, exec sshd.Handler, change func(knownHosts string)) *g
 			g.mu.Unlock()
 			return exec(ctx, s)
 		},
-		Log: slog.New(slog.DiscardHandler),
+		Subsystems: map[string]sshd.Handler{"nats": exec},
+		Log:        slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +151,39 @@ func TestDoorComesBack(t *testing.T) {
 			t.Error(err)
 		}
 		g.door.client.Close()
+	}
+}
+
+// TestDoorQueue: who dials finds the token at the first byte.
+func TestDoorQueue(t *testing.T) {
+	g := newGate(t, func(_ context.Context, s *sshd.Session) int {
+		io.WriteString(s.Stdout, "TOKEN\nINFO")
+		return 0
+	}, func(string) {})
+	conn, err := g.door.DialQueue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if said, err := io.ReadAll(conn); string(said) != "TOKEN\nINFO" || err != nil {
+		t.Errorf("%q, %v", said, err)
+	}
+}
+
+// TestDoorTurnedAway: who is not let in says why, once.
+func TestDoorTurnedAway(t *testing.T) {
+	g := newGate(t, func(_ context.Context, s *sshd.Session) int {
+		job.TurnAway(s.Stdout, "not this key")
+		return 3
+	}, func(string) {})
+	for range 3 {
+		if _, err := g.door.DialQueue(); !errors.Is(err, job.ErrDenied) {
+			t.Errorf("error %v", err)
+		}
+	}
+	log := g.log.String()
+	if strings.Count(log, "not this key") != 1 || strings.Contains(log, "connected") {
+		t.Errorf("log %s", log)
 	}
 }
 

@@ -2,12 +2,15 @@ package openssh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Sshd is a real OpenSSH server on loopback.
@@ -29,6 +32,8 @@ func (c *Client) StartSshd(ctx context.Context, keys ...string) (*Sshd, error) {
 }
 
 // StartSshdWith is StartSshd with lines of sshd_config that say who is let in.
+// They are a file that the configuration includes at its top, as distributions
+// have it with sshd_config.d.
 func (c *Client) StartSshdWith(ctx context.Context, lines string) (*Sshd, error) {
 	hostKey, _, err := c.NewKey(ctx, "sshd_host")
 	if err != nil {
@@ -38,9 +43,11 @@ func (c *Client) StartSshdWith(ctx context.Context, lines string) (*Sshd, error)
 	if err != nil {
 		return nil, err
 	}
-	config := filepath.Join(c.Dir, "sshd_config")
-	if err := os.WriteFile(config, []byte(sshdConfig(addr, hostKey)+lines), 0o600); err != nil {
-		return nil, err
+	config, included := filepath.Join(c.Dir, "sshd_config"), filepath.Join(c.Dir, "included.conf")
+	for file, text := range map[string]string{config: sshdConfig(included, addr, hostKey), included: lines} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return nil, err
+		}
 	}
 	if os.Getuid() == 0 { // the directory that sshd confines its child to
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
@@ -58,8 +65,9 @@ func (c *Client) StartSshdWith(ctx context.Context, lines string) (*Sshd, error)
 	return s, c.Trust(ctx, addr, hostKey)
 }
 
-func sshdConfig(addr, hostKey string) string {
-	return fmt.Sprintf(`ListenAddress %s
+func sshdConfig(included, addr, hostKey string) string {
+	return fmt.Sprintf(`Include %s
+ListenAddress %s
 HostKey %s
 StrictModes no
 UsePAM no
@@ -67,7 +75,7 @@ PidFile none
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 Subsystem sftp internal-sftp
-`, addr, hostKey)
+`, included, addr, hostKey)
 }
 
 // sshdPath finds the program by its full path, without which sshd does not
@@ -123,4 +131,24 @@ func (s *Sshd) run(ctx context.Context) error {
 func (s *Sshd) Stop() {
 	s.cmd.Process.Kill()
 	s.cmd.Wait() // it was killed, so it fails
+}
+
+// KillSessions ends the processes that serve connections, as a crash would, and
+// leaves sshd itself listening.
+func (s *Sshd) KillSessions() error {
+	pid := s.cmd.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if err != nil {
+		return err
+	}
+	for word := range strings.FieldsSeq(string(children)) {
+		child, err := strconv.Atoi(word)
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(child, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	return nil
 }
