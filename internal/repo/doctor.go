@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -76,13 +77,25 @@ func (s *Store) Doctor(ctx context.Context) ([]Problem, error) {
 		return nil, err
 	}
 	d.keys = append(slices.Clone(d.own), uploaders...)
+	d.setAside("repos", s.commitFile(), "a damaged commit to several journals")
 	for _, spec := range s.specs {
+		d.setAside(spec.Name, s.journal(spec.Name), "a damaged journal")
 		if err := d.repository(ctx, spec); err != nil {
 			return nil, err
 		}
 	}
 	slices.SortStableFunc(d.found, func(a, b Problem) int { return strings.Compare(a.String(), b.String()) })
 	return d.found, nil
+}
+
+// setAside reports what file was moved to when it was damaged, until somebody
+// has looked at that and removes it.
+func (d *doctor) setAside(repo, file, what string) {
+	eachFile(filepath.Dir(file), func(info fs.FileInfo) {
+		if strings.HasPrefix(info.Name(), filepath.Base(file)+".broken") {
+			d.report(Problem{Repo: repo, File: info.Name(), What: what + ", set aside; remove it once nobody needs it"})
+		}
+	})
 }
 
 // report notes a problem. Its text comes from errors of the file system too,

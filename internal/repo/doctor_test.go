@@ -2,9 +2,56 @@ package repo
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// What was damaged and set aside stays said until somebody removes it.
+func TestDoctorSetAside(t *testing.T) {
+	r := newTestRepo(t)
+	r.push(build("foo", "1-1"))
+	for _, file := range []string{r.store.journal("serene"), r.store.commitFile()} {
+		if err := os.WriteFile(file, []byte("junk\n"), 0o660); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.open()
+	aside := setAside(t, r)
+	if len(aside) != 2 {
+		t.Fatalf("set aside: %q", aside)
+	}
+	found, err := r.store.Doctor(t.Context())
+	if err != nil || len(found) != 2 {
+		t.Fatalf("found %v, %v", found, err)
+	}
+	for i, where := range []string{"repos commit.json.broken: a damaged ", "serene " + filepath.Base(aside[1]) + ": a damaged journal, "} {
+		if !strings.HasPrefix(found[i].String(), where) || found[i].Repair != "" {
+			t.Errorf("found %+v, want %s", found[i], where)
+		}
+	}
+	if err := r.w.Repair(found); err != nil {
+		t.Fatal(err)
+	}
+	if left := setAside(t, r); !slices.Equal(left, aside) {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// setAside lists the files in repos/ that were damaged and moved out of the way.
+func setAside(t *testing.T, r *testRepo) []string {
+	t.Helper()
+	var found []string
+	for _, pattern := range []string{"repos/*.broken*", "repos/*/*.broken*"} {
+		files, err := filepath.Glob(r.store.path(pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, files...)
+	}
+	return found
+}
 
 func TestDoctor(t *testing.T) {
 	for _, c := range []struct {
@@ -51,6 +98,11 @@ func TestDoctor(t *testing.T) {
 			}
 			if err := r.w.Repair(found); err != nil {
 				t.Fatal(err)
+			}
+			for _, aside := range setAside(t, r) {
+				if err := os.Remove(aside); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if left, err := r.store.Doctor(t.Context()); len(left) > 0 || err != nil {
 				t.Errorf("after the repair: %v, %v", left, err)
