@@ -25,20 +25,19 @@ import (
 
 func main() {
 	args := os.Args[1:]
-	if receive.HasRightsFlag(args) || slices.Equal(args, []string{forcedFlag}) || len(args) == 0 && forced() {
+	if receive.HasRightsFlag(args) || slices.Equal(args, []string{forcedFlag}) || forced(args) {
 		os.Exit(runForced(args))
 	}
 	daemon.Main("serene-receive", run)
 }
 
-// forced reports whether sshd started this program for a client: one that asked
-// for a command, or for none and has no terminal. A person who starts the
-// daemon by hand after logging in has one.
-func forced() bool {
+// forced reports whether sshd started this program for a client, be it one that
+// asked for nothing, with or without a terminal. A person who has logged in over
+// SSH and starts the daemon by hand names its configuration or state.
+func forced(args []string) bool {
 	_, asked := os.LookupEnv("SSH_ORIGINAL_COMMAND")
 	_, remote := os.LookupEnv("SSH_CONNECTION")
-	_, terminal := os.LookupEnv("SSH_TTY")
-	return asked || remote && !terminal
+	return asked || remote && len(args) == 0
 }
 
 // drainTime is how long uploads in flight may go on once the daemon is told to
