@@ -40,6 +40,7 @@ func openQueue(c *config.Config, log *slog.Logger) (*queue, error) {
 		URL:    string(c.Queue.URL),
 		Arches: slices.Compact(arches),
 		LogMax: int64(c.Build.LogMax),
+		Keep:   c.Build.KeepBuilds.Std(),
 		Allow:  receive.AllowBuild,
 		Log:    log,
 	})

@@ -243,6 +243,11 @@ type Build struct {
 	// LogMax is how much of a build's output is kept. Default "64MiB".
 	LogMax Size `toml:"log_max"`
 
+	// KeepBuilds is how long a job that is over is remembered, with its log and
+	// its source; the hub removes it then. The last job of each package base
+	// stays. Default "2160h".
+	KeepBuilds Duration `toml:"keep_builds"`
+
 	// GitHTTP are the hosts that may be reached over plain http, as URLs word
 	// them: "git.lan", or "git.lan:3000" where there is a port. They count for
 	// build --git, and for [aur] url. The hub and each builder ask their own

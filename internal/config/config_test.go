@@ -61,6 +61,7 @@ func TestDefaults(t *testing.T) {
 		{"build.timeout", c.Build.Timeout.Std(), 2 * time.Hour},
 		{"build.silence", c.Build.Silence.Std(), 20 * time.Minute},
 		{"build.log_max", c.Build.LogMax.String(), "64MiB"},
+		{"build.keep_builds", c.Build.KeepBuilds.Std(), 2160 * time.Hour},
 		{"build.network", c.Build.Network, NetworkFetch},
 		{"aur.url", c.AUR.URL, URL("https://aur.archlinux.org")},
 		{"aur.schedule", c.AUR.Schedule, "0 */6 * * *"},
@@ -139,6 +140,7 @@ min_memory = 0
 timeout = "1h"
 silence = "1m"
 log_max = "1MiB"
+keep_builds = "5h"
 git_http = ["git.lan:3000", "[fd00::1]"]
 network = "open"
 [aur]
@@ -185,7 +187,7 @@ func TestEveryKey(t *testing.T) {
 			Hub: "ssh://b@hub:22", Identity: in("id"), KnownHosts: in("kh"),
 			Docker: "unix:///run/docker.sock", Image: "docker.io/library/archlinux:base-devel",
 			Jobs: 2, Memory: 8 << 30, CPUs: 1, Pids: 100, Disk: 64 << 30, MinFree: 2 << 30, Timeout: Duration(time.Hour),
-			Silence: Duration(time.Minute), LogMax: 1 << 20, GitHTTP: []Host{"git.lan:3000", "[fd00::1]"}, Network: NetworkOpen,
+			Silence: Duration(time.Minute), LogMax: 1 << 20, KeepBuilds: Duration(5 * time.Hour), GitHTTP: []Host{"git.lan:3000", "[fd00::1]"}, Network: NetworkOpen,
 		},
 		AUR: AUR{
 			URL: "http://127.0.0.1:8080", Schedule: "1 * * * *", ScheduleDevel: "2 * * * *",

@@ -116,32 +116,48 @@ func (d *Dir) AddSource(id ID, r io.Reader, limit int64) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), durable.SyncDir(filepath.Join(d.path, string(id)))
 }
 
+// Remove removes all there is of a job that is over. Its record goes first: from
+// then on the job is not there, and what a crash leaves of it is swept.
+func (d *Dir) Remove(id ID) error {
+	if err := os.Remove(d.file(id, recordFile)); err != nil {
+		return err
+	}
+	return d.Drop(id)
+}
+
 // Drop removes what is there of a job that has no record.
 func (d *Dir) Drop(id ID) error {
-	if _, err := d.Read(id); !errors.Is(err, ErrNotFound) {
+	if _, err := os.Lstat(d.file(id, recordFile)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.RemoveAll(filepath.Join(d.path, string(id)))
 }
 
-// Sweep drops what has had no record for longer than an hour: sources whose
-// sender never came to submit them.
+// Sweep drops what has no record and was not written to for an hour: sources
+// whose sender never came to submit them, and what is left of removed jobs.
 func (d *Dir) Sweep(now time.Time) error {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
 		return err
 	}
+	var failed []error
 	for _, e := range entries {
-		id, bad := ParseID(e.Name())
-		st, gone := e.Info()
-		if bad != nil || gone != nil || now.Sub(st.ModTime()) < time.Hour {
-			continue
-		}
-		if err := d.Drop(id); err != nil {
-			return err
+		if id, err := ParseID(e.Name()); err == nil && now.Sub(d.written(id)) >= time.Hour {
+			failed = append(failed, d.Drop(id))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// written is when files of a job were last made or removed, or its source was
+// written to.
+func (d *Dir) written(id ID) (last time.Time) {
+	for _, file := range []string{"", sourceFile} {
+		if st, err := os.Stat(d.file(id, file)); err == nil && st.ModTime().After(last) {
+			last = st.ModTime()
+		}
+	}
+	return last
 }
 
 // LogSHA256 is the digest, in lower hex, of a job's log as it is now, which is

@@ -43,6 +43,9 @@ type Options struct {
 	// to build, or to need. Default: all may.
 	Allow func(by job.Asker, repo, arch, base string) error
 
+	// Keep is how long a job stays that is over. Default 90 days.
+	Keep time.Duration
+
 	// Lease is how long a builder may be silent before its jobs are taken up
 	// elsewhere. Default 30 s. Builders give up their jobs a little earlier.
 	Lease time.Duration
@@ -53,6 +56,7 @@ type Options struct {
 const (
 	defaultLease  = 30 * time.Second
 	defaultLogMax = 64 << 20
+	defaultKeep   = 90 * 24 * time.Hour
 
 	// logSlack is what a builder may print beyond LogMax: headings, and what
 	// it says itself.
@@ -72,7 +76,7 @@ type Hub struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	cancel context.CancelFunc // ends tick
+	cancel context.CancelFunc // ends tick and prune
 	ticks  sync.WaitGroup
 
 	mu       sync.Mutex              // guards what follows; every request is served under it
@@ -102,6 +106,9 @@ func (o Options) withDefaults() Options {
 	if o.LogMax <= 0 {
 		o.LogMax = defaultLogMax
 	}
+	if o.Keep <= 0 {
+		o.Keep = defaultKeep
+	}
 	if o.Allow == nil {
 		o.Allow = func(job.Asker, string, string, string) error { return nil }
 	}
@@ -116,9 +123,6 @@ func (h *Hub) open() (err error) {
 		return err
 	}
 	if h.lock, err = lock(filepath.Join(h.opt.State, "builds", ".lock")); err != nil {
-		return err
-	}
-	if err := h.dir.Sweep(time.Now()); err != nil {
 		return err
 	}
 	if err := h.connect(); err != nil {
@@ -136,6 +140,7 @@ func (h *Hub) open() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
 	h.ticks.Go(func() { h.tick(ctx) })
+	h.ticks.Go(func() { h.prune(ctx) })
 	return nil
 }
 
