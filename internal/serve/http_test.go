@@ -29,9 +29,11 @@ type shelf struct {
 }
 
 // newShelf publishes nothing yet, in the repositories serene and testing.
-func newShelf(t testing.TB) *shelf {
+func newShelf(t testing.TB) *shelf { return newShelfIn(t, t.TempDir()) }
+
+func newShelfIn(t testing.TB, dir string) *shelf {
 	t.Helper()
-	s := &shelf{t: t, dir: t.TempDir()}
+	s := &shelf{t: t, dir: dir}
 	var err error
 	s.store, err = repo.Open(s.dir, []repo.Spec{{Name: "serene", Arches: []string{"x86_64"}}, {Name: "testing", Arches: []string{"x86_64"}}}, repo.Options{})
 	if err != nil {

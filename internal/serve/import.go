@@ -130,7 +130,11 @@ func (c *importCommand) run(ctx context.Context) (int, error) {
 // publish waits for the daemon to publish the transaction, or does it itself
 // where none runs.
 func (c *importCommand) publish(ctx context.Context, cfg *config.Config, store *repo.Store, tx string, log *slog.Logger) error {
-	w, err := openWriter(store, cfg, log)
+	signer, err := openSigner(cfg, log)
+	if err != nil {
+		return err
+	}
+	w, err := repo.OpenWriter(store, signer, log)
 	switch {
 	case errors.Is(err, repo.ErrBusy):
 		fmt.Fprintln(c.err, "waiting for serene-serve to publish them")

@@ -26,8 +26,9 @@ import (
 const drain = 5 * time.Second
 
 // Run is the daemon: it publishes and serves until ctx ends, then finishes the
-// refresh it is in and lets downloads go on for a moment. A second daemon on
-// the same state directory is an error that wraps repo.ErrBusy.
+// refresh it is in and lets downloads go on for a moment. A state directory that
+// cannot be written is no error: what is published is served. A second daemon on
+// the same one is an error that wraps repo.ErrBusy.
 func Run(ctx context.Context, p *daemon.Process) error {
 	// Another process of this user must not read the signing key out of ours.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -41,22 +42,24 @@ func Run(ctx context.Context, p *daemon.Process) error {
 	if err != nil {
 		return err
 	}
-	w, err := openWriter(store, p.Config, p.Log)
+	signer, err := openSigner(p.Config, p.Log)
 	if err != nil {
+		return err
+	}
+	d := &server{p: p, store: store, upstream: up, figures: &figures{}, changes: make(chan terms)}
+	w := &lateWriter{open: func() (*repo.Writer, error) { return d.openWriter(signer) }, log: p.Log}
+	if err := w.start(); err != nil {
 		return err
 	}
 	defer w.Close()
-	id, err := newIdentity(p.Config, p.Log)
-	if err != nil {
+	if d.identity, err = newIdentity(p.Config, p.Log); err != nil {
 		return err
 	}
-	d := &server{p: p, store: store, upstream: up, identity: id, figures: &figures{}, changes: make(chan terms)}
-	w.Answered = d.figures.settled
 	return d.run(ctx, w)
 }
 
-// openWriter unlocks the signing key, or makes the default one, and takes the lock.
-func openWriter(store *repo.Store, c *config.Config, log *slog.Logger) (*repo.Writer, error) {
+// openSigner unlocks the signing key, or makes the default one.
+func openSigner(c *config.Config, log *slog.Logger) (*repo.Signer, error) {
 	if err := c.CheckSigningKey(); err != nil {
 		return nil, err
 	}
@@ -76,7 +79,7 @@ func openWriter(store *repo.Store, c *config.Config, log *slog.Logger) (*repo.Wr
 		log.Info("made a signing key", "file", string(c.Serve.SigningKey))
 	}
 	log.Info("signing key", "fingerprint", signer.Fingerprint())
-	return repo.OpenWriter(store, signer, log)
+	return signer, nil
 }
 
 // readPassphrase reads the first line of file; there is none without a file.
@@ -100,6 +103,16 @@ type server struct {
 	identity *identity
 	figures  *figures
 	changes  chan terms
+}
+
+// openWriter takes the lock, and the state to where its journals say it is.
+func (d *server) openWriter(signer *repo.Signer) (*repo.Writer, error) {
+	w, err := repo.OpenWriter(d.store, signer, d.p.Log)
+	if err != nil {
+		return nil, err
+	}
+	w.Answered = d.figures.settled
+	return w, nil
 }
 
 // run starts every part and ends them all when one fails.

@@ -129,7 +129,7 @@ func TestRun(t *testing.T) {
 }
 
 // eventually asks until the answer is 200, and returns it.
-func eventually(t *testing.T, client *http.Client, url string) []byte {
+func eventually(t testing.TB, client *http.Client, url string) []byte {
 	t.Helper()
 	for {
 		resp, err := client.Get(url)

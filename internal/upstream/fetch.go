@@ -70,9 +70,7 @@ func (s *Set) refresh(ctx context.Context) bool {
 			s.opt.Log.Warn("upstream database not refreshed", "url", db.url, "err", err)
 		}
 	}
-	if err := s.writeStatus(); err != nil {
-		s.opt.Log.Warn("upstream status not written", "err", err)
-	}
+	s.noteStatus(s.writeStatus())
 	return whole
 }
 

@@ -45,11 +45,18 @@ func (s *Set) writeStatus() error {
 }
 
 func removeStatus(dir string) error {
-	err := os.Remove(statusFile(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if _, err := os.Lstat(statusFile(dir)); errors.Is(err, fs.ErrNotExist) {
+		return nil // a disk that is read only would refuse to remove even that
 	}
-	return err
+	return os.Remove(statusFile(dir))
+}
+
+// noteStatus takes the error of writing the status, which is for people to read
+// and keeps nothing from going on.
+func (s *Set) noteStatus(err error) {
+	if err != nil {
+		s.opt.Log.Warn("upstream status not written", "err", err)
+	}
 }
 
 // ReadStatus lists the databases that a Set in dir follows, none where there is

@@ -57,7 +57,8 @@ type database struct {
 func Open(opt Options) (*Set, error) {
 	s := &Set{opt: opt, client: newClient(), index: make(map[*database]*index)}
 	if len(opt.URLs) == 0 {
-		return s, removeStatus(opt.Dir)
+		s.noteStatus(removeStatus(opt.Dir))
+		return s, nil
 	}
 	if err := durable.MkdirAll(opt.Dir, 0o770); err != nil {
 		return nil, err
@@ -72,7 +73,8 @@ func Open(opt Options) (*Set, error) {
 			}
 		}
 	}
-	return s, s.writeStatus()
+	s.noteStatus(s.writeStatus())
+	return s, nil
 }
 
 // load reads the copy of db into memory.
