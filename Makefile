@@ -48,7 +48,7 @@ vuln: ## govulncheck, where its database can be reached
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@internal/dev/fuzz $(FUZZTIME)
 
-bench: setup build ## benchmarks, and a 1 GiB push against scp
+bench: setup build ## benchmarks; a 1 GiB push against scp, a build against makepkg
 	go test -run '^$$' -bench . -benchmem ./...
 	go run ./internal/bench
 
