@@ -42,11 +42,6 @@ func run(ctx context.Context, p *daemon.Process) error {
 
 func options(ctx context.Context, p *daemon.Process, door *worker.Door) worker.Options {
 	c := p.Config
-	limits := build.DefaultLimits()
-	limits.Memory, limits.CPUs, limits.Pids = int64(c.Build.Memory), float64(c.Build.CPUs), int64(c.Build.Pids)
-	limits.Disk, limits.MinFree = int64(c.Build.Disk), int64(c.Build.MinFree)
-	limits.Timeout, limits.Silence = c.Build.Timeout.Std(), c.Build.Silence.Std()
-	limits.Package = int64(c.Receive.MaxPackage)
 	plain := source.Allow{HTTP: config.Strings(c.Build.GitHTTP)}
 	return worker.Options{
 		State: string(c.State),
@@ -60,14 +55,27 @@ func options(ctx context.Context, p *daemon.Process, door *worker.Door) worker.O
 			Allow: plain,
 			SSH:   source.SSH{Identity: string(c.Build.Identity), KnownHosts: string(c.Build.KnownHosts)},
 		},
-		Prepare:   worker.Docker(ctx, c.Build.Docker.String(), string(c.Build.Image), p.Log),
+		Prepare: worker.Docker{
+			Host: c.Build.Docker.String(), Image: string(c.Build.Image),
+			Cache: filepath.Join(string(c.State), "build", "upstream"), CacheMax: int64(c.Build.PackageCache),
+			MinFree: int64(c.Build.MinFree), Log: p.Log,
+		}.Prepare(ctx),
 		Slots:     int(c.Build.Jobs),
 		Network:   string(c.Build.Network),
-		Limits:    limits,
+		Limits:    limits(c),
 		MinMemory: int64(c.Build.MinMemory),
 		LogMax:    int64(c.Build.LogMax),
 		Log:       p.Log,
 	}
+}
+
+func limits(c *config.Config) build.Limits {
+	l := build.DefaultLimits()
+	l.Memory, l.CPUs, l.Pids = int64(c.Build.Memory), float64(c.Build.CPUs), int64(c.Build.Pids)
+	l.Disk, l.MinFree = int64(c.Build.Disk), int64(c.Build.MinFree)
+	l.Timeout, l.Silence = c.Build.Timeout.Std(), c.Build.Silence.Std()
+	l.Package = int64(c.Receive.MaxPackage)
+	return l
 }
 
 // connect goes to the queue: through the hub's door, or to the cluster outside.

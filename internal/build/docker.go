@@ -69,6 +69,10 @@ func NewDocker(ctx context.Context, host, builder string) (*Docker, error) {
 	return d, nil
 }
 
+// Local reports whether the engine keeps its containers on this machine, so that
+// it can mount directories of it.
+func (d *Docker) Local() bool { return d.root != "" }
+
 // Close ends the connection. Containers are not touched.
 func (d *Docker) Close() error { return d.api.Close() }
 

@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // The scripts of the steps. Nothing is ever pasted into them: what differs from
@@ -108,37 +107,6 @@ func (b *run) env() []string {
 		env = append(env, "CCACHE_DIR="+ccache, "PATH=/usr/lib/ccache/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	}
 	return env
-}
-
-// dependencies installs, as root, what the image does not have.
-func (b *run) dependencies(ctx context.Context) error {
-	if len(b.Depends) == 0 {
-		return nil
-	}
-	if err := b.enter("dependencies", "pacman, for %s", strings.Join(b.Depends, " ")); err != nil {
-		return err
-	}
-	reach, repo := "net", ""
-	if b.Network == NetworkNone {
-		reach = "local"
-	}
-	if b.LocalRepo != "" {
-		repo = b.RepoName
-	}
-	code, err := b.exec(ctx, "root", pacmanScript, append([]string{reach, repo}, b.Depends...)...)
-	if err != nil || code == 0 {
-		return err
-	}
-	switch code {
-	case 90:
-		return fmt.Errorf("dependencies: the repository %s cannot be set up", repo)
-	case 91:
-		return fmt.Errorf("dependencies: a repository cannot be read")
-	case 92:
-		return fmt.Errorf("dependencies: a package cannot be downloaded")
-	}
-	_, reason := b.out.errors()
-	return b.failed(ctx, ending{code: 8, message: "pacman: " + reason})
 }
 
 // sources downloads and verifies what the build will have no network for.

@@ -53,9 +53,6 @@ type Recipe struct {
 	SourceCache   string
 	CompilerCache string
 
-	// PacmanCache is a directory of upstream packages, used read-only.
-	PacmanCache string
-
 	// Keyserver has the ValidPGPKeys that Tree does not bring.
 	// "" means DefaultKeyserver.
 	Keyserver string

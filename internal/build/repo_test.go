@@ -60,19 +60,18 @@ func (s signer) sign(t *testing.T, data []byte) []byte {
 	return b.Bytes()
 }
 
-// localRepo makes a signed repository "own" of the packages in dir, with
-// repo-add.
-func localRepo(t *testing.T, dir string, s signer) {
+// localRepo makes a signed repository of the packages in dir, with repo-add.
+func localRepo(t *testing.T, dir, name string, s signer) {
 	t.Helper()
 	packages, err := filepath.Glob(filepath.Join(dir, "*.pkg.tar.zst"))
 	if err != nil || len(packages) == 0 {
 		t.Fatal(packages, err)
 	}
-	cmd := exec.Command("repo-add", append([]string{filepath.Join(dir, "own.db.tar.gz")}, packages...)...)
+	cmd := exec.Command("repo-add", append([]string{filepath.Join(dir, name+".db.tar.gz")}, packages...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("repo-add: %v\n%s", err, out)
 	}
-	for _, file := range append(packages, filepath.Join(dir, "own.db")) {
+	for _, file := range append(packages, filepath.Join(dir, name+".db")) {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -83,15 +82,17 @@ func localRepo(t *testing.T, dir string, s signer) {
 	}
 }
 
-// dep builds the package bar and makes a repository of it.
-func dep(t *testing.T, b *bench, s signer) (dir string) {
+// dep builds the package bar and makes the repository "own" of it.
+func dep(t *testing.T, b *bench, s signer) (dir string) { return depIn(t, b, s, "own", "bar") }
+
+func depIn(t *testing.T, b *bench, s signer, repo, name string) (dir string) {
 	t.Helper()
-	r := recipe(t, "pkgname=bar")
-	r.Base, r.Packages, r.Job = "bar", []string{"bar"}, r.Job+"-bar"
+	r := recipe(t, "pkgname="+name)
+	r.Base, r.Packages, r.Job = name, []string{name}, r.Job+"-"+name
 	if _, _, err := b.run(t, r); err != nil {
 		t.Fatal(err)
 	}
-	localRepo(t, r.Out, s)
+	localRepo(t, r.Out, repo, s)
 	return r.Out
 }
 
@@ -124,25 +125,6 @@ build() { ls /usr/share/bar; }
 	}
 	if strings.Contains(log, "somebody is still here") {
 		t.Error("a process outlived the sources")
-	}
-}
-
-// A package that is in the shared cache is not downloaded, though its signature
-// is checked.
-func TestPacmanCache(t *testing.T) {
-	t.Parallel()
-	b, s := newBench(t), newSigner(t)
-	r := recipe(t, "depends=(bar)")
-	r.Network, r.Depends = NetworkNone, []string{"bar"}
-	r.LocalRepo, r.RepoName, r.RepoKey = dep(t, b, s), "own", s.public(t)
-	r.PacmanCache = t.TempDir()
-	for _, name := range []string{"bar-1.0-1-any.pkg.tar.zst", "bar-1.0-1-any.pkg.tar.zst.sig"} {
-		if err := os.Rename(filepath.Join(r.LocalRepo, name), filepath.Join(r.PacmanCache, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, _, err := b.run(t, r); err != nil {
-		t.Error(err)
 	}
 }
 

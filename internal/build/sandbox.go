@@ -16,6 +16,7 @@ type Sandbox struct {
 	images Images
 	image  string
 	log    *slog.Logger
+	cache  *PacmanCache // nil for none
 
 	mu     sync.Mutex
 	owners map[string]owner // by digest: who the user "build" is in that image
@@ -26,6 +27,11 @@ type Sandbox struct {
 func NewSandbox(engine Engine, images Images, image string, log *slog.Logger) *Sandbox {
 	return &Sandbox{engine: engine, images: images, image: image, log: log, owners: make(map[string]owner)}
 }
+
+// Share has containers use what others have downloaded from the distribution's
+// mirrors, and keeps what they download. The engine must be able to mount c's
+// directory. It is to be called before the first Run.
+func (s *Sandbox) Share(c *PacmanCache) { s.cache = c }
 
 // Run makes the packages of one recipe. What happens is printed to log, whose
 // errors end the run; phase, which may be nil, hears of each phase as it begins.
@@ -47,6 +53,9 @@ func (s *Sandbox) Run(ctx context.Context, r Recipe, log io.Writer, phase func(s
 		defer stop()
 	}
 	b := &run{sandbox: s, Recipe: &r, out: newOutput(log), phase: phase}
+	if r.Network != NetworkNone && len(r.Depends) > 0 {
+		b.cache = s.cache
+	}
 	var result *Result
 	err := b.inContainer(ctx, r.Network != NetworkNone && (r.Network == NetworkOpen || r.fetches()), func(ctx context.Context) error {
 		var err error
@@ -76,6 +85,7 @@ type run struct {
 	sandbox *Sandbox
 	out     *output
 	phase   func(string)
+	cache   *PacmanCache // nil for none
 
 	c     Container
 	image string
@@ -139,7 +149,9 @@ func (b *run) mounts() []Mount {
 	add(b.SourceCache, srcDest, false)
 	add(b.CompilerCache, ccache, false)
 	add(b.LocalRepo, repoDir, true)
-	add(b.PacmanCache, cacheDir, true)
+	if b.cache != nil {
+		add(b.cache.dir, cacheDir, true)
+	}
 	return all
 }
 

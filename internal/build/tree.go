@@ -11,16 +11,18 @@ import (
 // Where things are in a container, as devtools has it: packages say in their
 // .BUILDINFO where they were built, and rebuilders go by that.
 const (
-	startDir = "/startdir"
-	buildDir = "/build"
-	pkgDest  = "/pkgdest"
-	srcDest  = "/srcdest"
-	gnupgDir = "/gnupg"
-	ccache   = "/ccache"
-	ours     = "/run/serene" // root's: repository, its key, pacman.conf
-	repoDir  = ours + "/repo"
-	cacheDir = ours + "/cache"
-	keyFile  = ours + "/key.asc"
+	startDir  = "/startdir"
+	buildDir  = "/build"
+	pkgDest   = "/pkgdest"
+	srcDest   = "/srcdest"
+	gnupgDir  = "/gnupg"
+	ccache    = "/ccache"
+	ours      = "/run/serene" // root's: repository, its key, and what pacman.sh makes
+	repoDir   = ours + "/repo"
+	cacheDir  = ours + "/cache"
+	keyFile   = ours + "/key.asc"
+	downloads = ours + "/downloads"
+	damaged   = ours + "/damaged"
 )
 
 // owner is who builds, inside.

@@ -235,6 +235,11 @@ type Build struct {
 	MinFree   Size `toml:"min_free"`
 	MinMemory Size `toml:"min_memory"`
 
+	// PackageCache bounds what is kept of what pacman downloads from the
+	// distribution's mirrors; what was not needed longest goes first.
+	// Default "8GiB"; 0 keeps nothing.
+	PackageCache Size `toml:"package_cache"`
+
 	// Timeout ends a build that has run that long, Silence one that has
 	// printed nothing for that long. Default "2h" and "20m".
 	Timeout Duration `toml:"timeout"`

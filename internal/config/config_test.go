@@ -57,6 +57,7 @@ func TestDefaults(t *testing.T) {
 		{"build.pids", c.Build.Pids, Count(4096)},
 		{"build.disk", c.Build.Disk.String(), "32GiB"},
 		{"build.min_free", c.Build.MinFree.String(), "1GiB"},
+		{"build.package_cache", c.Build.PackageCache.String(), "8GiB"},
 		{"build.min_memory", c.Build.MinMemory.String(), "256MiB"},
 		{"build.timeout", c.Build.Timeout.Std(), 2 * time.Hour},
 		{"build.silence", c.Build.Silence.Std(), 20 * time.Minute},
@@ -137,6 +138,7 @@ pids = 100
 disk = "64GiB"
 min_free = "2GiB"
 min_memory = 0
+package_cache = 0
 timeout = "1h"
 silence = "1m"
 log_max = "1MiB"

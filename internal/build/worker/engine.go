@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"time"
 
 	"serene/internal/build"
@@ -12,35 +13,73 @@ import (
 // refreshImage is how often the image that packages are built in is made anew.
 const refreshImage = 24 * time.Hour
 
-// Docker returns an Options.Prepare for the engine at host, as DOCKER_HOST
-// words it, and an image, "" for the one that the program makes itself. What an
-// earlier run has left in the engine is removed first. ctx ends the making of
-// images.
-func Docker(ctx context.Context, host, image string, log *slog.Logger) func(context.Context, string) (Sandbox, error) {
+// Docker says with what a Docker engine is used.
+type Docker struct {
+	Host  string // as DOCKER_HOST words it; "" means that, or else the local socket
+	Image string // "" for the one that the program makes itself
+
+	// Cache is a directory for what pacman downloads, of at most CacheMax bytes,
+	// 0 for none. None is kept where less than MinFree would be left.
+	Cache             string
+	CacheMax, MinFree int64
+
+	Log *slog.Logger
+}
+
+// Prepare is an Options.Prepare. What an earlier run has left in the engine is
+// removed first. life ends the making of images.
+func (o Docker) Prepare(life context.Context) func(context.Context, string) (Sandbox, error) {
 	return func(try context.Context, id string) (Sandbox, error) {
-		d, err := build.NewDocker(try, host, id)
+		d, err := build.NewDocker(try, o.Host, id)
 		if err != nil {
 			return nil, err
 		}
-		n, err := d.Sweep(try, func(string) bool { return false })
+		e, err := o.open(try, life, d)
 		if err != nil {
 			d.Close()
 			return nil, err
 		}
-		if n > 0 {
-			log.Info("removed what an earlier run has left in the engine", "containers", n)
-		}
-		if image == "" {
-			b := &build.ImageBuilder{Engine: d, Images: d, Pull: true, Log: log}
-			if _, err := b.Ensure(try, &progress{log: log}); err != nil {
-				d.Close()
-				return nil, err
-			}
-			go refresh(ctx, b, log)
-			image = b.Ref()
-		}
-		return &engine{build.NewSandbox(d, d, image, log), d, image}, nil
+		return e, nil
 	}
+}
+
+func (o Docker) open(try, life context.Context, d *build.Docker) (*engine, error) {
+	n, err := d.Sweep(try, func(string) bool { return false })
+	if err != nil {
+		return nil, err
+	}
+	if n > 0 {
+		o.Log.Info("removed what an earlier run has left in the engine", "containers", n)
+	}
+	image := o.Image
+	if image == "" {
+		b := &build.ImageBuilder{Engine: d, Images: d, Pull: true, Log: o.Log}
+		if _, err := b.Ensure(try, &progress{log: o.Log}); err != nil {
+			return nil, err
+		}
+		go refresh(life, b, o.Log)
+		image = b.Ref()
+	}
+	e := &engine{build.NewSandbox(d, d, image, o.Log), d, image}
+	return e, o.share(e)
+}
+
+// share gives the sandbox its cache. An engine on another machine could not
+// mount it.
+func (o Docker) share(e *engine) error {
+	if o.CacheMax == 0 {
+		return os.RemoveAll(o.Cache)
+	}
+	if !e.docker.Local() {
+		o.Log.Info("the engine is on another machine: what pacman downloads is not kept")
+		return nil
+	}
+	c, err := build.OpenPacmanCache(o.Cache, o.CacheMax, o.MinFree)
+	if err != nil {
+		return err
+	}
+	e.Share(c)
+	return nil
 }
 
 // engine is a Sandbox that can be asked whether it is there.
