@@ -53,18 +53,9 @@ func exitCode(err error) int {
 	return exitBusy
 }
 
-// refusal is an error of a class whose text is the reason alone: the class is
-// for programs, the reason for people.
-type refusal struct {
-	class  error
-	reason string
-}
-
-func (r *refusal) Error() string { return r.reason }
-func (r *refusal) Unwrap() error { return r.class }
-
+// refuse returns an error of a class whose text is the reason alone.
 func refuse(class error, format string, args ...any) error {
-	return &refusal{class, fmt.Sprintf(format, args...)}
+	return &repo.Error{Class: class, Reason: fmt.Sprintf(format, args...)}
 }
 
 // internal reports whether err is the server's own trouble. Its text may name

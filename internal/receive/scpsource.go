@@ -6,6 +6,8 @@ import (
 	"io"
 	"path"
 	"strings"
+
+	"serene/internal/repo"
 )
 
 // source sends the published files that paths name. The last part of a path
@@ -17,7 +19,7 @@ func (s *scpSession) source(paths []string) error {
 	var failed error
 	for _, name := range paths {
 		err := s.sendAll(name)
-		if errors.As(err, new(*refusal)) {
+		if errors.As(err, new(*repo.Error)) {
 			failed = told{err}
 			err = s.answer(name, err)
 		}

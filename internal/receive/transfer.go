@@ -94,7 +94,7 @@ func (t *transfer) nothing() error {
 	if len(t.taken) == 0 {
 		return told{first}
 	}
-	return &refusal{classOf(first), "nothing is published, since " + strings.Join(names, ", ") + " was refused"}
+	return refuse(classOf(first), "nothing is published, since %s was refused", strings.Join(names, ", "))
 }
 
 // abort forgets what was taken and not submitted.

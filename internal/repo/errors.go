@@ -48,18 +48,18 @@ func classOf(err error) string {
 	return ""
 }
 
-// refusal is an error of a class whose text is the reason alone: the class is
+// Error is an error of a class whose text is the reason alone: the class is
 // for programs, the reason for people.
-type refusal struct {
-	class  error
-	reason string
+type Error struct {
+	Class  error
+	Reason string
 }
 
-func (r *refusal) Error() string { return r.reason }
-func (r *refusal) Unwrap() error { return r.class }
+func (r *Error) Error() string { return r.Reason }
+func (r *Error) Unwrap() error { return r.Class }
 
 func refuse(class error, format string, args ...any) error {
-	return &refusal{class, fmt.Sprintf(format, args...)}
+	return &Error{class, fmt.Sprintf(format, args...)}
 }
 
 // contentError gives faults of a package their class; other errors, such as
@@ -71,7 +71,7 @@ func contentError(err error) error {
 		if fault.Kind == alpm.KindTooLarge {
 			class = ErrTooLarge
 		}
-		return &refusal{class, fault.Error()}
+		return &Error{class, fault.Error()}
 	}
 	return err
 }
@@ -79,7 +79,7 @@ func contentError(err error) error {
 // noSpace gives a full disk its class.
 func noSpace(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return &refusal{ErrTooLarge, "no space left on the server"}
+		return &Error{ErrTooLarge, "no space left on the server"}
 	}
 	return err
 }

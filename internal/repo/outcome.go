@@ -71,7 +71,7 @@ func (o *Outcome) Err() error {
 	if !ok {
 		class = errInternal
 	}
-	return &refusal{class, o.Error}
+	return &Error{class, o.Error}
 }
 
 func (s *Store) outcomeFile(tx string) string { return s.path("done", tx+".json") }
