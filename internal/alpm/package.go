@@ -10,6 +10,10 @@ type Package struct {
 	Size     int64      // bytes of the package file
 	SHA256   string     // of the package file, lower hex
 	Warnings []string   // oddities that do not forbid the package, a line each
+
+	// Digest is the state of crypto/sha256 that SHA256 is the sum of: what a
+	// signature goes on from, so that who makes one need not read the file again.
+	Digest []byte `json:",omitempty"`
 }
 
 // Entry is the package's entry in a sync database, white space collapsed.

@@ -2,10 +2,9 @@ package alpm
 
 import (
 	"archive/tar"
-	"crypto/sha256"
+	"encoding"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
 	"strings"
 	"time"
@@ -30,7 +29,8 @@ func ReadPackage(r io.Reader, name string, lim Limits) (*Package, error) {
 	}
 	src := newSource(r, lim.Size)
 	p, err := readPackage(src, file, lim)
-	sum := src.close()
+	sum := src.finish()
+	src.close()
 	// A source that failed explains every other error, and may look like a clean
 	// end to a decompressor.
 	if cause := src.failure(); cause != nil {
@@ -39,8 +39,9 @@ func ReadPackage(r io.Reader, name string, lim Limits) (*Package, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Size, p.SHA256 = src.n, hex.EncodeToString(sum[:])
-	return p, nil
+	p.Size, p.SHA256 = src.n, hex.EncodeToString(sum.Sum(nil))
+	p.Digest, err = sum.(encoding.BinaryMarshaler).MarshalBinary()
+	return p, err
 }
 
 func readPackage(src *source, file FileName, lim Limits) (*Package, error) {
@@ -53,7 +54,8 @@ func readPackage(src *source, file FileName, lim Limits) (*Package, error) {
 		return nil, err
 	}
 	defer a.close()
-	p := &packageReader{archive: a, lim: lim, tree: newTree(lim), sum: sha256.New(), buf: make([]byte, chunkSize)}
+	p := &packageReader{archive: a, lim: lim, tree: newTree(lim), members: newHasher()}
+	defer p.members.close()
 	p.pkg.File = file
 	if err := p.read(); err != nil {
 		return nil, err
@@ -64,11 +66,10 @@ func readPackage(src *source, file FileName, lim Limits) (*Package, error) {
 // packageReader is the pass over one package.
 type packageReader struct {
 	*archive
-	lim  Limits
-	tree *tree
-	pkg  Package
-	sum  hash.Hash
-	buf  []byte
+	lim     Limits
+	tree    *tree
+	pkg     Package
+	members *hasher
 
 	meta     map[string]bool // metadata members seen
 	inData   bool            // past the metadata
@@ -133,15 +134,13 @@ func (p *packageReader) member(h *tar.Header) error {
 
 // digest hashes the current member, and copies it to w too unless that is nil.
 func (p *packageReader) digest(w io.Writer) (sum [32]byte, err error) {
-	p.sum.Reset()
-	to := io.Writer(p.sum)
+	from := io.Reader(p)
 	if w != nil {
-		to = io.MultiWriter(p.sum, w)
+		from = io.TeeReader(p, w)
 	}
-	if _, err := io.CopyBuffer(to, p, p.buf); err != nil {
+	if sum, err = p.members.sum(from); err != nil {
 		return sum, p.broken(err)
 	}
-	p.sum.Sum(sum[:0])
 	return sum, nil
 }
 

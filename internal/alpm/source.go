@@ -1,20 +1,13 @@
 package alpm
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 )
 
-const (
-	chunkSize  = 128 << 10
-	chunkCount = 4
-)
-
 // source is the package file as it arrives: it counts, limits and hashes what
-// passes. The hash runs in a goroutine of its own, because it costs as much as
-// everything else together; chunkCount buffers bound what is between them.
+// passes.
 type source struct {
 	r    io.Reader
 	most int64
@@ -22,53 +15,22 @@ type source struct {
 	rest []byte // of the current chunk, not yet handed out
 	err  error  // what ended r: io.EOF, an error of r, or a *Fault
 
-	free chan []byte   // chunks to fill; each comes back from the hash
-	work chan []byte   // chunks to hash
-	sum  chan [32]byte // the result, after work is closed
+	*hasher
 }
 
 func newSource(r io.Reader, most int64) *source {
-	s := &source{
-		r: r, most: most,
-		free: make(chan []byte, chunkCount),
-		work: make(chan []byte, chunkCount),
-		sum:  make(chan [32]byte, 1),
-	}
-	for range chunkCount {
-		s.free <- make([]byte, chunkSize)
-	}
-	go s.hash()
-	return s
-}
-
-func (s *source) hash() {
-	h := sha256.New()
-	for chunk := range s.work {
-		h.Write(chunk)
-		s.free <- chunk[:cap(chunk)]
-	}
-	s.sum <- [32]byte(h.Sum(nil))
-}
-
-// close ends the hash and returns it. It must be called once, whatever happened.
-func (s *source) close() [32]byte {
-	close(s.work)
-	return <-s.sum
+	return &source{r: r, most: most, hasher: newHasher()}
 }
 
 // fill reads the next chunk. The previous one has been handed out whole by then,
-// so that it does not matter that the hash may have freed it before.
+// so that it does not matter that the hasher may have freed it before.
 func (s *source) fill() {
 	if s.err != nil {
 		return
 	}
-	chunk := <-s.free
-	n := 0
-	for n < len(chunk) && s.err == nil {
-		var m int
-		m, s.err = s.r.Read(chunk[n:])
-		n += m
-	}
+	chunk := s.chunk()
+	n, err := fill(s.r, chunk)
+	s.err = err
 	s.n += int64(n)
 	if s.n > s.most {
 		s.err = faultf(KindTooLarge, "", "package file exceeds %d bytes", s.most)
@@ -122,4 +84,14 @@ func (s *source) failure() error {
 		return fault
 	}
 	return fmt.Errorf("read package: %w", s.err)
+}
+
+// fill reads until b is full, or to what ends r.
+func fill(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		n += m
+	}
+	return n, err
 }

@@ -58,6 +58,9 @@ func (b *batch) apply(id string, out *Outcome) ([]Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
+	if slices.Contains(b.w.waiting, id) { // there may have been a crash
+		req.readAgain()
+	}
 	if receipts, done := b.w.committed[id]; done {
 		b.tasks[out] = req
 		return b.answerAgain(req, receipts), nil
@@ -114,7 +117,7 @@ func (b *batch) enterPools(req *request, changes []change) (map[string][]string,
 	}
 	atOnce := 2 * runtime.GOMAXPROCS(0) // half of them wait for the disk
 	return warnings, parallel(entering, atOnce, func(c change) error {
-		warned, err := b.w.enterPool(c.origin, c.place.repo, c.entry)
+		warned, err := b.w.enterPool(c)
 		if err != nil {
 			return err
 		}

@@ -150,6 +150,7 @@ func (im *importer) inspect(ctx context.Context, file string) (*alpm.Package, er
 	if err != nil {
 		return nil, err
 	}
+	p.Digest = nil // what is copied later may be other bytes
 	line, err := json.Marshal(note{file, st.Size(), st.ModTime(), p})
 	if err != nil {
 		return nil, err

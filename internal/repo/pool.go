@@ -19,20 +19,21 @@ import (
 	"serene/internal/durable"
 )
 
-// enterPool gives the file of e, which lies in origin, its name in the pool of
-// repo, with a signature beside it. A name in the pool never changes its bytes:
-// where it is taken, it must be by the same ones. The caller syncs the pool.
-func (w *Writer) enterPool(origin, repo string, e *alpm.Entry) (warnings []string, err error) {
-	inPool := filepath.Join(w.store.pool(repo), e.FileName)
-	file := filepath.Join(origin, e.FileName)
+// enterPool gives the file of what enters its name in the repository's pool,
+// with a signature beside it. A name in the pool never changes its bytes: where
+// it is taken, it must be by the same ones. The caller syncs the pool.
+func (w *Writer) enterPool(c change) (warnings []string, err error) {
+	e := c.entry
+	inPool := filepath.Join(w.store.pool(c.place.repo), e.FileName)
+	file, known := filepath.Join(c.origin, e.FileName), c.digest
 	_, err = os.Lstat(inPool)
 	taken := err == nil
-	if taken || origin == "" {
-		file = inPool
+	if taken || c.origin == "" {
+		file, known = inPool, nil
 	}
-	digest, err := w.digest(file, e)
+	digest, err := w.digest(file, e, known)
 	if err != nil {
-		if taken && origin != "" && errors.Is(err, ErrContent) {
+		if taken && c.origin != "" && errors.Is(err, ErrContent) {
 			return nil, refuse(ErrConflict, "%s: this name was published before, with other bytes; raise pkgrel", e.FileName)
 		}
 		return nil, err
@@ -81,9 +82,10 @@ func packageOf(name string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(name, provenanceSuffix), ".sig")
 }
 
-// digest hashes a package file, checks it against its entry, and makes sure it
-// is on disk.
-func (w *Writer) digest(file string, e *alpm.Entry) (hash.Cloner, error) {
+// digest returns the hash of a package file, holds it to the entry, and makes
+// sure that the file is on disk. It reads the file only where the state of the
+// hash is not known.
+func (w *Writer) digest(file string, e *alpm.Entry, known []byte) (hash.Cloner, error) {
 	f, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil, refuse(ErrContent, "%s: %s", e.FileName, err) // it would never get better
@@ -92,12 +94,22 @@ func (w *Writer) digest(file string, e *alpm.Entry) (hash.Cloner, error) {
 		return nil, err
 	}
 	defer f.Close()
-	digest := newDigest()
-	n, err := io.Copy(digest, f)
+	digest, err := resumeDigest(known)
+	if err != nil {
+		digest = newDigest()
+		_, err = io.Copy(digest, f)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if sum := hex.EncodeToString(digest.Sum(nil)); sum != e.SHA256 || n != e.CSize {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() != e.CSize {
+		return nil, refuse(ErrContent, "%s: %d bytes, not %d", e.FileName, st.Size(), e.CSize)
+	}
+	if sum := hex.EncodeToString(digest.Sum(nil)); sum != e.SHA256 {
 		return nil, refuse(ErrContent, "%s: sha256 is %s, not %s", e.FileName, sum, e.SHA256)
 	}
 	return digest, durable.Sync(f)

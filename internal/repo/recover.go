@@ -28,12 +28,12 @@ func (w *Writer) open() error {
 	if err := w.sweepInbox(); err != nil {
 		return err
 	}
-	waiting, err := w.pending()
-	if err != nil {
+	var err error
+	if w.waiting, err = w.pending(); err != nil {
 		return err
 	}
 	for _, spec := range w.store.specs {
-		if err := w.openRepo(spec, waiting); err != nil {
+		if err := w.openRepo(spec); err != nil {
 			return fmt.Errorf("repository %s: %w", spec.Name, err)
 		}
 	}
@@ -58,11 +58,11 @@ type past struct {
 	aside   string // file a damaged journal was moved to, "" when it was whole
 }
 
-func (w *Writer) openRepo(spec Spec, waiting []string) error {
+func (w *Writer) openRepo(spec Spec) error {
 	if err := durable.MkdirAll(w.store.pool(spec.Name), 0o770); err != nil {
 		return err
 	}
-	past, err := w.readPast(spec, waiting)
+	past, err := w.readPast(spec)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (w *Writer) openRepo(spec Spec, waiting []string) error {
 
 // readPast reads the journal of spec. One that is damaged is set aside, and
 // begun anew as where there is none: from what is published, and held.
-func (w *Writer) readPast(spec Spec, waiting []string) (*past, error) {
+func (w *Writer) readPast(spec Spec) (*past, error) {
 	was := &past{last: make(map[string]int64), holds: make(map[string]Hold)}
 	var replayed []*Record
 	j, err := openJournal(w.store.journal(spec.Name), func(rec *Record) {
@@ -94,7 +94,7 @@ func (w *Writer) readPast(spec Spec, waiting []string) (*past, error) {
 		for _, arch := range rec.Arches {
 			was.last[arch] = rec.Gen
 		}
-		if slices.Contains(waiting, rec.Tx) {
+		if slices.Contains(w.waiting, rec.Tx) {
 			replayed = append(replayed, rec)
 		}
 	})

@@ -68,6 +68,6 @@ func (w *Writer) signAgain(p place, file string) error {
 	if err := os.Remove(filepath.Join(w.store.pool(p.repo), file+".sig")); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	_, err = w.enterPool("", p.repo, e)
+	_, err = w.enterPool(change{place: p, entry: e})
 	return err
 }

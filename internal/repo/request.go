@@ -40,6 +40,14 @@ func readRequest(dir, id string) (*request, error) {
 	return req, nil
 }
 
+// readAgain has the writer read every file: they have lain about since they were
+// written.
+func (req *request) readAgain() {
+	for _, p := range req.Packages {
+		p.Digest = nil
+	}
+}
+
 // checkDescribed makes sure that p is about a regular file of its own name in
 // dir.
 func checkDescribed(dir string, p *alpm.Package) error {

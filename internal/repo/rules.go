@@ -119,6 +119,7 @@ type change struct {
 	entry  *alpm.Entry // what enters, leaves or is there
 	files  []byte      // %FILES% of what enters
 	origin string      // directory the file of what enters is found in, "" when it is in the pool
+	digest []byte      // state of that file's hash, nil where it has to be read
 }
 
 // file names the package in its repository, for all architectures.
@@ -221,7 +222,7 @@ func (d *draft) decidePut(req *request, pkg *alpm.Package) ([]change, error) {
 		return nil, refuse(ErrContent, "%s: arch %s: %s takes %s and any",
 			pkg.File, entry.Arch, spec.Name, strings.Join(spec.Arches, ", "))
 	}
-	put := change{entry: entry, files: alpm.AppendFiles(nil, pkg.Files), origin: req.dir}
+	put := change{entry: entry, files: alpm.AppendFiles(nil, pkg.Files), origin: req.dir, digest: pkg.Digest}
 	var changes []change
 	for _, arch := range arches {
 		put.place = place{spec.Name, arch}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/sha256"
+	"encoding"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -174,6 +175,12 @@ func armored(kind string, write func(io.Writer) error) ([]byte, error) {
 // newDigest is the hash signatures are made over. Its state can be cloned, so
 // that one pass over the bytes serves the digest, the signature and its check.
 func newDigest() hash.Cloner { return sha256.New().(hash.Cloner) }
+
+// resumeDigest goes on from the state of a digest.
+func resumeDigest(state []byte) (hash.Cloner, error) {
+	h := newDigest()
+	return h, h.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
+}
 
 func clone(h hash.Cloner) hash.Cloner {
 	c, err := h.Clone()

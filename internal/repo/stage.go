@@ -137,7 +137,7 @@ func (w *Writer) fillStage(dir string, req *request, trial *draft, dec *decision
 		return err
 	}
 	for _, p := range req.Packages {
-		if err := w.stagePackage(dir, req.dir, p.Entry()); err != nil {
+		if err := w.stagePackage(dir, req.dir, p); err != nil {
 			return err
 		}
 	}
@@ -153,9 +153,10 @@ func (w *Writer) fillStage(dir string, req *request, trial *draft, dec *decision
 	return durable.SyncDir(dir)
 }
 
-func (w *Writer) stagePackage(dir, origin string, e *alpm.Entry) error {
+func (w *Writer) stagePackage(dir, origin string, p *alpm.Package) error {
+	e := p.Entry()
 	file := filepath.Join(origin, e.FileName)
-	digest, err := w.digest(file, e)
+	digest, err := w.digest(file, e, p.Digest)
 	if err != nil {
 		return err
 	}
@@ -190,6 +191,7 @@ func (w *Writer) unstage(req *request) (*request, error) {
 		return nil, err
 	}
 	set.ID, set.By, set.Stage, set.Publish = req.ID, req.By, false, req.Publish
+	set.readAgain()
 	return set, nil
 }
 

@@ -34,8 +34,10 @@ type TxOptions struct {
 }
 
 // request is tx.json: what a transaction asks of the writer. Packages are
-// described by what the admission side read of them; the writer checks the
-// bytes against SHA256 and every field it writes.
+// described by what the admission side read of them; the writer checks every
+// field it writes. It takes a file for the bytes of its SHA256 where their Digest
+// was handed over with it, which is by whoever hashed them while writing them,
+// and reads it otherwise.
 type request struct {
 	ID        string          `json:"tx"`
 	Repo      string          `json:"repo"`

@@ -31,6 +31,7 @@ type Writer struct {
 	retired   openpgp.EntityList  // keys that signed before
 	journals  map[string]*journal // by repository
 	current   map[place]*generation
+	waiting   []string             // transactions that were in the inbox at start
 	committed map[string][]Receipt // by transaction: committed before a crash, not yet answered
 	cool      context.CancelFunc   // ends warm
 	warming   sync.WaitGroup
