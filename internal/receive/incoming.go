@@ -4,10 +4,12 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"serene/internal/alpm"
 	"serene/internal/repo"
 )
 
@@ -20,7 +22,8 @@ type incoming struct {
 	*transfer
 	file  string
 	f     *os.File
-	limit int64 // bytes; 0 is no limit
+	limit int64  // bytes; 0 is no limit
+	along *along // nil where it is read once it is whole
 
 	mu      sync.Mutex // guards what follows
 	err     error      // the first that happened
@@ -33,6 +36,9 @@ func (in *incoming) WriteAt(b []byte, off int64) (int, error) {
 		return 0, in.broke(err)
 	}
 	n, err := in.f.WriteAt(b, off)
+	if in.along != nil {
+		in.along.wrote(off, n)
+	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		err = refuse(repo.ErrTooLarge, "no space left")
 	}
@@ -80,6 +86,7 @@ func (in *incoming) TransferError(err error) {
 // resumed, where it ends too early.
 func (in *incoming) Close() error {
 	defer in.f.Close()
+	defer in.leaveAlong()
 	in.open--
 	in.mu.Lock()
 	err, gone := in.err, in.gone
@@ -108,11 +115,52 @@ func (in *incoming) take() error {
 	if err != nil {
 		return err
 	}
-	if err := in.keep(in.file, in.f); err != nil {
+	if pkg, ok := strings.CutSuffix(in.file, ".sig"); ok {
+		err = in.keepSignature(pkg)
+	} else {
+		err = in.keepPackage(size)
+	}
+	if err == nil {
+		in.taken[in.file] = size
+	}
+	return err
+}
+
+func (in *incoming) keepSignature(pkg string) error {
+	if _, err := in.f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	in.taken[in.file] = size
+	if err := in.upload.addSignature(pkg, in.f); err != nil {
+		return err
+	}
+	return os.Remove(in.f.Name())
+}
+
+func (in *incoming) keepPackage(size int64) error {
+	pkg, err := in.readPackage(size)
+	if err != nil {
+		return err
+	}
+	if err := in.upload.tx.TakeFile(pkg, in.f, in.upload.mayAdd); err != nil {
+		return err
+	}
+	for _, warning := range pkg.Warnings {
+		in.say("warning: %s: %s", in.file, warning)
+	}
 	return nil
+}
+
+// readPackage reads what was not read along.
+func (in *incoming) readPackage(size int64) (*alpm.Package, error) {
+	if in.along != nil {
+		if pkg, err := in.along.finish(size); !errors.Is(err, errSpoiled) {
+			return pkg, err
+		}
+	}
+	if _, err := in.f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return in.Store.ReadPackage(in.ctx, in.file, in.f)
 }
 
 // leave leaves what came to be resumed, less a byte: sftp does not resume a

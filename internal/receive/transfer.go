@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +37,7 @@ type transfer struct {
 	taken  map[string]int64 // files in the transaction, and their sizes
 	failed map[string]error // files that were refused, and not sent again since
 	open   int              // handles
+	reads  bool             // a file is read while it arrives
 	quiet  bool             // the client's program shows what it is told
 }
 
@@ -164,7 +164,7 @@ func (t *transfer) receive(p place, resume bool) (*incoming, error) {
 		return nil, err
 	}
 	delete(t.failed, p.file)
-	return &incoming{transfer: t, file: p.file, f: f, limit: t.limit(p.file)}, nil
+	return &incoming{transfer: t, file: p.file, f: f, limit: t.limit(p.file), along: t.readAlong(p.file, f)}, nil
 }
 
 // destination is the repository of a path that files can be put at.
@@ -223,27 +223,6 @@ func (t *transfer) limit(file string) int64 {
 		limit = most
 	}
 	return limit
-}
-
-// keep takes the file that was received whole into the transaction.
-func (t *transfer) keep(file string, f *os.File) error {
-	if pkg, ok := strings.CutSuffix(file, ".sig"); ok {
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		if err := t.upload.addSignature(pkg, f); err != nil {
-			return err
-		}
-		return os.Remove(f.Name())
-	}
-	pkg, err := t.upload.tx.TakeFile(t.ctx, file, f, t.upload.mayAdd)
-	if err != nil {
-		return err
-	}
-	for _, warning := range pkg.Warnings {
-		t.say("warning: %s: %s", file, warning)
-	}
-	return nil
 }
 
 // cutOff reports whether err says that a package ends too early: a client that

@@ -13,41 +13,35 @@ import (
 	"serene/internal/durable"
 )
 
+// ReadPackage reads the package called file from r, for as long as somebody
+// waits for it. A fault of the content is returned as the *alpm.Fault it is.
+func (s *Store) ReadPackage(ctx context.Context, file string, r io.Reader) (*alpm.Package, error) {
+	return alpm.ReadPackage(bound{ctx, r}, file, s.opt.Limits)
+}
+
 // TakeFile is Add for a package that was received into a file of its own, on
-// the file system of the state, and is written to no more. It reads f whole,
-// asks allow and then the rules about what it found, and moves the file into
-// the transaction under the name file. After an error the transaction and the
-// file are as before the call. A fault of the content is returned as the
-// *alpm.Fault it is.
-func (t *Tx) TakeFile(ctx context.Context, file string, f *os.File, allow func(*alpm.Package) error) (*alpm.Package, error) {
-	name, err := alpm.ParseFileName(file)
-	if err != nil {
-		return nil, err
-	}
-	if slices.ContainsFunc(t.req.Packages, func(p *alpm.Package) bool { return p.Info.Name == name.Name }) {
-		return nil, refuse(ErrContent, "%s is in this transaction already", name.Name)
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	p, err := alpm.ReadPackage(&reading{ctx, f}, file, t.store.opt.Limits)
-	if err != nil {
-		return nil, err
+// the file system of the state, and is written to no more: p is what was read of
+// the bytes that are in f now. It asks allow and then the rules about p, and moves
+// the file into the transaction. After an error the transaction and the file are
+// as before the call.
+func (t *Tx) TakeFile(p *alpm.Package, f *os.File, allow func(*alpm.Package) error) error {
+	if slices.ContainsFunc(t.req.Packages, func(q *alpm.Package) bool { return q.Info.Name == p.Info.Name }) {
+		return refuse(ErrContent, "%s is in this transaction already", p.Info.Name)
 	}
 	if err := allow(p); err != nil {
-		return nil, err
+		return err
 	}
 	if err := t.admissible(p); err != nil {
-		return nil, err
+		return err
 	}
 	if err := durable.Sync(f); err != nil {
-		return nil, err
+		return err
 	}
-	if err := durable.Rename(f.Name(), filepath.Join(t.dir, file)); err != nil {
-		return nil, err
+	if err := durable.Rename(f.Name(), filepath.Join(t.dir, p.File.String())); err != nil {
+		return err
 	}
 	t.req.Packages = append(t.req.Packages, p)
-	return p, nil
+	return nil
 }
 
 // admissible asks the rules about p alone, against what is published now, so
@@ -57,19 +51,6 @@ func (t *Tx) admissible(p *alpm.Package) error {
 	alone.Packages = []*alpm.Package{p}
 	_, err := t.store.publishedDraft().decide(&alone)
 	return err
-}
-
-// reading is a file being read for as long as somebody waits for it.
-type reading struct {
-	ctx context.Context
-	f   *os.File
-}
-
-func (r *reading) Read(b []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.f.Read(b)
 }
 
 // Room returns ErrTooLarge where less than MinFree is left on the file system
