@@ -16,8 +16,8 @@ import (
 )
 
 // Fetcher fetches PKGBUILDs by git. It keeps a bare repository of each source in
-// Cache, so that a commit that once was there stays, and gives out trees. Its
-// methods may be called from several goroutines.
+// Cache, so that a commit that once was there stays until Prune, and gives out
+// trees. Its methods may be called from several goroutines.
 type Fetcher struct {
 	Cache  string // directory; one bare repository per package base or URL
 	Allow  Allow
@@ -60,6 +60,9 @@ func (f *Fetcher) Fetch(ctx context.Context, ref Ref, dir string, log io.Writer)
 	}
 	defer release()
 	t, err := r.tree(ctx, dir)
+	if now := time.Now(); err == nil {
+		err = os.Chtimes(r.dir, now, now) // Prune goes by it
+	}
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("fetch %s: %w", ref.URL, err)
@@ -80,24 +83,31 @@ func cacheName(ref Ref) string {
 // acquire waits until nobody else uses the repository.
 func (f *Fetcher) acquire(ctx context.Context, dir string) (release func(), err error) {
 	for {
-		f.mu.Lock()
-		if f.busy == nil {
-			f.busy = make(map[string]chan struct{})
+		release, other := f.take(dir)
+		if release != nil {
+			return release, nil
 		}
-		other, taken := f.busy[dir]
-		if !taken {
-			mine := make(chan struct{})
-			f.busy[dir] = mine
-			f.mu.Unlock()
-			return func() { f.free(dir, mine) }, nil
-		}
-		f.mu.Unlock()
 		select {
 		case <-other:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// take is acquire without the wait: other is closed when whoever has it is done.
+func (f *Fetcher) take(dir string) (release func(), other <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if other, taken := f.busy[dir]; taken {
+		return nil, other
+	}
+	if f.busy == nil {
+		f.busy = make(map[string]chan struct{})
+	}
+	mine := make(chan struct{})
+	f.busy[dir] = mine
+	return func() { f.free(dir, mine) }, nil
 }
 
 func (f *Fetcher) free(dir string, mine chan struct{}) {
