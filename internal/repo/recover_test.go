@@ -214,6 +214,9 @@ func TestJournalSetAside(t *testing.T) {
 	}); err != nil || first.Aside != filepath.Base(aside[0]) || first.Verb != "start" {
 		t.Errorf("history begins with %+v, %v", first, err)
 	}
+	if err := os.Remove(aside[0]); err != nil { // doctor names it while it is there
+		t.Fatal(err)
+	}
 	r.wantSound()
 	for range 2 {
 		if o := r.push(build("bar", "1-1")); o.Class != "conflict" {
