@@ -36,13 +36,14 @@ func openQueue(c *config.Config, log *slog.Logger) (*queue, error) {
 	}
 	slices.Sort(arches)
 	h, err := hub.Open(hub.Options{
-		State:  string(c.State),
-		URL:    string(c.Queue.URL),
-		Arches: slices.Compact(arches),
-		LogMax: int64(c.Build.LogMax),
-		Keep:   c.Build.KeepBuilds.Std(),
-		Allow:  receive.AllowBuild,
-		Log:    log,
+		State:    string(c.State),
+		URL:      string(c.Queue.URL),
+		Arches:   slices.Compact(arches),
+		LogMax:   int64(c.Build.LogMax),
+		Keep:     c.Build.KeepBuilds.Std(),
+		Replicas: int(c.Queue.Replicas),
+		Allow:    receive.AllowBuild,
+		Log:      log,
 	})
 	if err != nil {
 		return nil, err

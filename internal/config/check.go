@@ -10,7 +10,7 @@ import (
 // cannot know. It runs on a complete configuration.
 func (c *Config) check() *Error {
 	for _, check := range []func() *Error{
-		c.checkRepos, c.checkListeners, c.checkTLS, c.checkURLs, c.checkLimits,
+		c.checkRepos, c.checkListeners, c.checkTLS, c.checkURLs, c.checkLimits, c.checkQueue,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -109,6 +109,17 @@ func alternatives(schemes []string) string {
 		}
 	}
 	return strings.Join(words, " or ")
+}
+
+func (c *Config) checkQueue() *Error {
+	n := fmt.Sprint(c.Queue.Replicas)
+	switch {
+	case c.Queue.Replicas > 5:
+		return refuse("queue.replicas", n, "a whole number from 1 to 5")
+	case c.Queue.Replicas > 1 && c.Queue.URL == "":
+		return refuse("queue.replicas", n, "1 while queue.url is not set")
+	}
+	return nil
 }
 
 // checkLimits refuses limits under which nothing could be done at all.

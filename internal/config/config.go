@@ -292,4 +292,8 @@ type Queue struct {
 	// URL is an external NATS server or several, separated by commas.
 	// Default "": the one embedded in serene-receive.
 	URL NATSURLs `toml:"url"`
+
+	// Replicas is how many servers of an external cluster keep the queue, 1 to 5.
+	// With 3 of them, one may fail. Default 1.
+	Replicas Count `toml:"replicas"`
 }

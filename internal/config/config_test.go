@@ -70,6 +70,7 @@ func TestDefaults(t *testing.T) {
 		{"aur.gate", c.AUR.Gate, GateReview},
 		{"aur.min_age", c.AUR.MinAge.Std(), 24 * time.Hour},
 		{"queue.url", c.Queue.URL, NATSURLs("")},
+		{"queue.replicas", c.Queue.Replicas, Count(1)},
 	} {
 		if !reflect.DeepEqual(v.got, v.want) {
 			t.Errorf("%s = %v, want %v", v.key, v.got, v.want)
@@ -153,6 +154,7 @@ gate = "age"
 min_age = "1h"
 [queue]
 url = "nats://a:4222,tls://b:4222"
+replicas = 3
 `
 
 func TestEveryKey(t *testing.T) {
@@ -195,7 +197,7 @@ func TestEveryKey(t *testing.T) {
 			URL: "http://127.0.0.1:8080", Schedule: "1 * * * *", ScheduleDevel: "2 * * * *",
 			Gate: GateAge, MinAge: Duration(time.Hour),
 		},
-		Queue: Queue{URL: "nats://a:4222,tls://b:4222"},
+		Queue: Queue{URL: "nats://a:4222,tls://b:4222", Replicas: 3},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -263,6 +265,8 @@ func TestRefused(t *testing.T) {
 		{"[build]\ndisk = 0", `build.disk = "0B": accepts a size above zero`},
 		{"[build]\nnetwork = \"off\"", `build.network = "off": accepts "fetch", "open" or "none"`},
 		{"[aur]\ngate = \"\"", `aur.gate = "": accepts "review", "age" or "off"`},
+		{"[queue]\nreplicas = 3", `queue.replicas = "3": accepts 1 while queue.url is not set`},
+		{"[queue]\nurl = \"nats://x\"\nreplicas = 6", `queue.replicas = "6": accepts a whole number from 1 to 5`},
 		{"[queue]\nurl = \"http://x\"", `queue.url = "http://x": accepts NATS servers such as`},
 	} {
 		_, err := load(t, test.text)

@@ -62,6 +62,7 @@ func defaults() *Config {
 			Gate:          GateReview,
 			MinAge:        Duration(24 * time.Hour),
 		},
+		Queue: Queue{Replicas: 1},
 	}
 }
 

@@ -33,10 +33,11 @@ import (
 
 // Options say where a Hub works. State is needed.
 type Options struct {
-	State  string
-	URL    string   // external NATS; "" for the embedded server
-	Arches []string // that jobs can be for
-	LogMax int64    // bytes of output taken of one attempt; default 64 MiB
+	State    string
+	URL      string   // external NATS; "" for the embedded server
+	Replicas int      // that a cluster keeps of the queue; default 1
+	Arches   []string // that jobs can be for
+	LogMax   int64    // bytes of output taken of one attempt; default 64 MiB
 
 	// Allow says why someone may not have base built for a repository, or nil.
 	// It is asked about pkgbases that nobody named: those that a job turns out
@@ -106,6 +107,9 @@ func (o Options) withDefaults() Options {
 	if o.LogMax <= 0 {
 		o.LogMax = defaultLogMax
 	}
+	if o.Replicas <= 0 {
+		o.Replicas = 1
+	}
 	if o.Keep <= 0 {
 		o.Keep = defaultKeep
 	}
@@ -170,46 +174,6 @@ func (h *Hub) connect() (err error) {
 	}
 	h.js, err = jetstream.New(h.nc)
 	return err
-}
-
-// openQueue makes the stream and a consumer for each architecture. An external
-// cluster may still be starting, so it is asked for a while.
-func (h *Hub) openQueue() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
-	defer cancel()
-	again := time.NewTicker(500 * time.Millisecond)
-	defer again.Stop()
-	for {
-		err := h.makeQueue(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return err
-		}
-	}
-}
-
-func (h *Hub) makeQueue(ctx context.Context) (err error) {
-	h.stream, err = h.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: job.Stream, Subjects: []string{job.AllJobs},
-		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
-	})
-	if err != nil {
-		return err
-	}
-	for _, arch := range h.opt.Arches {
-		_, err := h.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable: job.Consumer(arch), FilterSubject: job.JobSubject(arch),
-			AckPolicy: jetstream.AckExplicitPolicy, AckWait: h.opt.Lease, MaxDeliver: -1, MaxAckPending: 10_000,
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // listen begins to answer.
