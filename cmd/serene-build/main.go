@@ -60,12 +60,14 @@ func options(ctx context.Context, p *daemon.Process, door *worker.Door) worker.O
 			Cache: filepath.Join(string(c.State), "build", "upstream"), CacheMax: int64(c.Build.PackageCache),
 			MinFree: int64(c.Build.MinFree), Log: p.Log,
 		}.Prepare(ctx),
-		Slots:     int(c.Build.Jobs),
-		Network:   string(c.Build.Network),
-		Limits:    limits(c),
-		MinMemory: int64(c.Build.MinMemory),
-		LogMax:    int64(c.Build.LogMax),
-		Log:       p.Log,
+		Slots:       int(c.Build.Jobs),
+		Network:     string(c.Build.Network),
+		Limits:      limits(c),
+		MinMemory:   int64(c.Build.MinMemory),
+		LogMax:      int64(c.Build.LogMax),
+		CCache:      c.Build.CCache,
+		KeepSources: c.Build.KeepSources.Std(),
+		Log:         p.Log,
 	}
 }
 

@@ -3,7 +3,9 @@ package build
 import (
 	"context"
 	"errors"
+	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
@@ -35,6 +37,25 @@ func (d *Docker) Sweep(ctx context.Context, alive func(job string) bool) (int, e
 	for _, v := range volumes.Volumes {
 		if !alive(v.Labels[labelJob]) {
 			s.did(settled(d.api.VolumeRemove(ctx, v.Name, true)))
+		}
+	}
+	return s.removed, s.err
+}
+
+// SweepCaches removes the volumes of this builder's mounts, except those that a
+// container uses and those that keep says are to stay. made is when one was made.
+func (d *Docker) SweepCaches(ctx context.Context, keep func(volume string, made time.Time) bool) (int, error) {
+	mine := filters.NewArgs(filters.Arg("label", labelBuilder+"="+d.builder))
+	var s sweep
+	volumes, err := d.api.VolumeList(ctx, volume.ListOptions{Filters: mine})
+	s.note(err)
+	for _, v := range volumes.Volumes {
+		made, _ := time.Parse(time.RFC3339, v.CreatedAt) // one of no known time is old
+		if _, ofJob := v.Labels[labelJob]; ofJob || keep(v.Name, made) {
+			continue
+		}
+		if err := d.api.VolumeRemove(ctx, v.Name, false); !errdefs.IsConflict(err) {
+			s.did(settled(err))
 		}
 	}
 	return s.removed, s.err

@@ -109,6 +109,52 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// Volumes of caches go when nobody keeps or uses them, and other builders' never.
+func TestSweepCaches(t *testing.T) {
+	t.Parallel()
+	b, other := newBench(t), newBench(t)
+	other.docker.builder += "-other"
+	spec := func(name string) Spec {
+		return Spec{Job: "caches-" + name, Base: "foo", Image: b.image, Limits: testLimits(), Mounts: []Mount{{Source: "serene-test-caches-" + name, Target: "/srcdest"}}}
+	}
+	make := func(b *bench, name string) Container {
+		t.Helper()
+		c, err := b.docker.Create(t.Context(), spec(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	remove := func(b *bench, c Container) {
+		t.Helper()
+		if err := b.docker.Remove(t.Context(), c); err != nil {
+			t.Error(err)
+		}
+	}
+	sweep := func(b *bench, want int, keep ...string) {
+		t.Helper()
+		n, err := b.docker.SweepCaches(t.Context(), func(volume string, made time.Time) bool {
+			if age := time.Since(made); age < -time.Minute || age > time.Hour {
+				t.Errorf("%s was made at %s", volume, made)
+			}
+			return slices.Contains(keep, strings.TrimPrefix(volume, "serene-test-caches-"))
+		})
+		if err != nil || n != want {
+			t.Errorf("swept %d, %v; want %d", n, err, want)
+		}
+	}
+	used := make(b, "used")
+	for _, name := range []string{"kept", "unused"} {
+		remove(b, make(b, name))
+	}
+	remove(other, make(other, "theirs"))
+	sweep(b, 1, "kept")
+	sweep(b, 0, "kept")
+	remove(b, used)
+	sweep(b, 2)
+	sweep(other, 1)
+}
+
 func TestSrcInfo(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -155,7 +201,7 @@ func TestSrcInfoFails(t *testing.T) {
 func TestVersionControlAndCache(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	sources, compiler := CacheVolume("sources", "foo@test+"), CacheVolume("ccache", "foo@test+")
+	const sources, compiler = "serene-sources-test", "serene-ccache-test"
 	t.Cleanup(func() {
 		for _, volume := range []string{sources, compiler} {
 			if err := b.docker.api.VolumeRemove(context.WithoutCancel(t.Context()), volume, true); err != nil {
@@ -164,7 +210,7 @@ func TestVersionControlAndCache(t *testing.T) {
 		}
 	})
 	text := `
-build() { touch "$CCACHE_DIR/mine" && [[ $PATH = */ccache/* ]]; }
+build() { touch "$CCACHE_DIR/mine" && [[ $PATH = /usr/lib/ccache/* ]]; }
 [[ -d /srcdest/clone ]] && echo "cached" || {
 	git init -q /srcdest/origin && cd /srcdest/origin
 	git -c user.name=x -c user.email=x commit -q --allow-empty -m first && git tag v3 && cd "$OLDPWD"
@@ -183,6 +229,9 @@ pkgver() { git -C clone describe --tags | tr -d v; }
 		}
 		if v := result.Packages[0].File.Version; v != "3-1" {
 			t.Errorf("version %s", v)
+		}
+		if n := strings.Count(log, "no ccache: the image does not have it\n"); n != 1 {
+			t.Errorf("it says %d times that there is no ccache", n)
 		}
 		if before, _, _ := strings.Cut(log, "==> Making"); strings.Contains(before, "cached") != (round == "second") {
 			t.Errorf("the %s time:\n%s", round, log)

@@ -104,7 +104,7 @@ func (b *run) env() []string {
 		env = append(env, fmt.Sprintf("MAKEFLAGS=-j%d", int(math.Ceil(b.Limits.CPUs))))
 	}
 	if b.CompilerCache != "" {
-		env = append(env, "CCACHE_DIR="+ccache, "PATH=/usr/lib/ccache/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+		env = append(env, "CCACHE_DIR="+ccache) // build.sh puts it before the compilers
 	}
 	return env
 }

@@ -2,7 +2,6 @@ package build
 
 import (
 	"fmt"
-	"hash/crc32"
 	"regexp"
 	"slices"
 	"strings"
@@ -69,17 +68,6 @@ const DefaultKeyserver = "hkps://keyserver.ubuntu.com"
 type Result struct {
 	Packages []*alpm.Package // their files are in Recipe.Out; byte-sorted by name
 	Image    string          // digest of the image it was made in
-}
-
-// CacheVolume names the volume for one kind of cache ("sources", "ccache") of a
-// pkgbase. Volumes take fewer characters than packages.
-func CacheVolume(kind, base string) string {
-	return "serene-" + kind + "-" + strings.Map(func(r rune) rune {
-		if r == '@' || r == '+' {
-			return '_'
-		}
-		return r
-	}, base) + fmt.Sprintf("-%08x", crc32.ChecksumIEEE([]byte(base)))
 }
 
 var (

@@ -240,6 +240,14 @@ type Build struct {
 	// Default "8GiB"; 0 keeps nothing.
 	PackageCache Size `toml:"package_cache"`
 
+	// KeepSources is how long what was downloaded for a package base is kept for
+	// its next build, counted from the last. Default "2160h".
+	KeepSources Duration `toml:"keep_sources"`
+
+	// CCache also keeps what compilers have made, where the image has ccache.
+	// Default false.
+	CCache bool `toml:"ccache"`
+
 	// Timeout ends a build that has run that long, Silence one that has
 	// printed nothing for that long. Default "2h" and "20m".
 	Timeout Duration `toml:"timeout"`

@@ -58,6 +58,8 @@ func TestDefaults(t *testing.T) {
 		{"build.disk", c.Build.Disk.String(), "32GiB"},
 		{"build.min_free", c.Build.MinFree.String(), "1GiB"},
 		{"build.package_cache", c.Build.PackageCache.String(), "8GiB"},
+		{"build.keep_sources", c.Build.KeepSources.Std(), 2160 * time.Hour},
+		{"build.ccache", c.Build.CCache, false},
 		{"build.min_memory", c.Build.MinMemory.String(), "256MiB"},
 		{"build.timeout", c.Build.Timeout.Std(), 2 * time.Hour},
 		{"build.silence", c.Build.Silence.Std(), 20 * time.Minute},
@@ -140,6 +142,8 @@ disk = "64GiB"
 min_free = "2GiB"
 min_memory = 0
 package_cache = 0
+keep_sources = "5h"
+ccache = true
 timeout = "1h"
 silence = "1m"
 log_max = "1MiB"
@@ -190,7 +194,8 @@ func TestEveryKey(t *testing.T) {
 		Build: Build{
 			Hub: "ssh://b@hub:22", Identity: in("id"), KnownHosts: in("kh"),
 			Docker: "unix:///run/docker.sock", Image: "docker.io/library/archlinux:base-devel",
-			Jobs: 2, Memory: 8 << 30, CPUs: 1, Pids: 100, Disk: 64 << 30, MinFree: 2 << 30, Timeout: Duration(time.Hour),
+			Jobs: 2, Memory: 8 << 30, CPUs: 1, Pids: 100, Disk: 64 << 30, MinFree: 2 << 30,
+			KeepSources: Duration(5 * time.Hour), CCache: true, Timeout: Duration(time.Hour),
 			Silence: Duration(time.Minute), LogMax: 1 << 20, KeepBuilds: Duration(5 * time.Hour), GitHTTP: []Host{"git.lan:3000", "[fd00::1]"}, Network: NetworkOpen,
 		},
 		AUR: AUR{

@@ -49,6 +49,7 @@ func defaults() *Config {
 			MinFree:      1 << 30,
 			MinMemory:    256 << 20,
 			PackageCache: 8 << 30,
+			KeepSources:  Duration(2160 * time.Hour),
 			Timeout:      Duration(2 * time.Hour),
 			Silence:      Duration(20 * time.Minute),
 			KeepBuilds:   Duration(2160 * time.Hour),

@@ -98,6 +98,11 @@ func (e *engine) Ready(ctx context.Context) error {
 // Free implements Sandbox.
 func (e *engine) Free() int64 { return e.docker.Free() }
 
+// SweepCaches implements Sandbox.
+func (e *engine) SweepCaches(ctx context.Context, keep func(string, time.Time) bool) (int, error) {
+	return e.docker.SweepCaches(ctx, keep)
+}
+
 // refresh makes the image anew from time to time. One that is not proven to
 // build changes nothing.
 func refresh(ctx context.Context, b *build.ImageBuilder, log *slog.Logger) {

@@ -292,10 +292,3 @@ func sizeOf(dir string) (n int64) {
 	}
 	return n
 }
-
-// cacheVolume names the volume with a base's downloads. Engines refuse some of
-// the characters that a base may have.
-func cacheVolume(repo, base string) string {
-	sum := sha256.Sum256([]byte(repo + "/" + base))
-	return "serene-sources-" + hex.EncodeToString(sum[:8])
-}

@@ -261,8 +261,8 @@ func (a *attempt) recipe() (build.Recipe, error) {
 	if !a.tree.Time.IsZero() {
 		r.SourceDateEpoch = a.tree.Time.Unix()
 	}
-	if !a.task.Options.Clean {
-		r.SourceCache = cacheVolume(a.task.Repo, a.info.Base)
+	if err := a.giveCaches(&r); err != nil {
+		return r, err
 	}
 	wanted := a.own.closure(r.Depends)
 	if len(wanted) == 0 {
@@ -274,4 +274,17 @@ func (a *attempt) recipe() (build.Recipe, error) {
 	key, err := fetchKey(a.ctx, a.opt.Hub)
 	r.LocalRepo, r.RepoName, r.RepoKey = local, a.task.Repo, key
 	return r, err
+}
+
+// giveCaches lets the build have what earlier ones of its base have kept, unless
+// it is to be a clean one.
+func (a *attempt) giveCaches(r *build.Recipe) (err error) {
+	if a.task.Options.Clean {
+		return nil
+	}
+	if r.SourceCache, err = a.useCache("sources", a.task.Repo, r.Base); err != nil || !a.opt.CCache {
+		return err
+	}
+	r.CompilerCache, err = a.useCache("ccache", a.task.Repo, r.Base)
+	return err
 }

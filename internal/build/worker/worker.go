@@ -36,6 +36,10 @@ type Sandbox interface {
 	SrcInfo(ctx context.Context, r build.Recipe, log io.Writer) ([]byte, error)
 	Ready(ctx context.Context) error
 	Free() int64
+
+	// SweepCaches removes volumes of recipes, except those in use and those that
+	// keep says are to stay. made is when one was made.
+	SweepCaches(ctx context.Context, keep func(volume string, made time.Time) bool) (removed int, err error)
 }
 
 // Hub is the hub's SSH server, as far as verbs go. A verb that was not done is
@@ -65,6 +69,11 @@ type Options struct {
 	MinMemory int64        // bytes of memory, without which none is taken either
 	LogMax    int64        // bytes kept of a job's output; default 64 MiB
 	Packager  string       // PACKAGER
+	CCache    bool         // keep what compilers make, for the next build of the base
+
+	// KeepSources is how long what was downloaded for a package base, or made by
+	// compilers, is kept without being used. Default 90 days.
+	KeepSources time.Duration
 
 	// Lease is how long the hub waits for a sign of life. Default 30 s.
 	Lease time.Duration
@@ -75,6 +84,7 @@ type Options struct {
 const (
 	defaultLease  = 30 * time.Second
 	defaultLogMax = 64 << 20
+	defaultKeep   = 90 * 24 * time.Hour
 	// again is how long is waited after something did not work.
 	again = time.Second
 )
@@ -125,6 +135,9 @@ func (o Options) withDefaults() Options {
 	if o.Lease <= 0 {
 		o.Lease = defaultLease
 	}
+	if o.KeepSources <= 0 {
+		o.KeepSources = defaultKeep
+	}
 	if o.Packager == "" {
 		o.Packager = "serene on " + o.Name + " <serene@" + o.Name + ">"
 	}
@@ -135,7 +148,7 @@ func (o Options) withDefaults() Options {
 }
 
 func (w *Worker) open() (err error) {
-	for _, dir := range []string{w.dir, w.path("jobs"), w.path("kept"), w.path("packages")} {
+	for _, dir := range []string{w.dir, w.path("jobs"), w.path("kept"), w.path("packages"), w.path("caches")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
@@ -188,6 +201,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var heart sync.WaitGroup
 	heart.Go(func() { w.beats(beating) })
 	all.Go(func() { w.prepare(ctx) })
+	all.Go(func() { w.prunes(ctx) })
 	for range w.opt.Slots {
 		all.Go(func() { w.takeJobs(ctx) })
 	}

@@ -81,6 +81,7 @@ func (w *world) start(state string, log *slog.Logger) {
 		Fetcher: &source.Fetcher{Cache: filepath.Join(state, "sources")},
 		Prepare: func(context.Context, string) (Sandbox, error) { return w.box, nil },
 		Limits:  build.DefaultLimits(),
+		CCache:  true,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -207,6 +208,13 @@ func (d *fakeDoor) push(argv []string, in io.Reader, out io.Writer) error {
 	}
 }
 
+// forget has nothing be published.
+func (d *fakeDoor) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = nil
+}
+
 // add publishes a package.
 func (d *fakeDoor) add(file string, data []byte) {
 	p, err := alpm.ReadPackage(bytes.NewReader(data), file, alpm.DefaultLimits())
@@ -257,9 +265,22 @@ type fakeBox struct {
 	repos   []string                                          // guarded by mu: what lay in LocalRepo
 	version string                                            // guarded by mu: instead of the recipe's
 	free    func() int64                                      // guarded by mu: not known if nil
+	volumes map[string]time.Time                              // guarded by mu: when each was made
 }
 
 func (b *fakeBox) Ready(context.Context) error { return nil }
+
+func (b *fakeBox) SweepCaches(_ context.Context, keep func(string, time.Time) bool) (removed int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, made := range b.volumes {
+		if !keep(name, made) {
+			delete(b.volumes, name)
+			removed++
+		}
+	}
+	return removed, nil
+}
 
 func (b *fakeBox) Free() int64 {
 	b.mu.Lock()
