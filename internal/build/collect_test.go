@@ -142,10 +142,10 @@ func TestCollectBreaksOff(t *testing.T) {
 	}
 }
 
-// furnished lists what furnish writes for a recipe.
+// furnished lists what furnish writes for a recipe, where there is no network.
 func furnished(r *Recipe) (names []string, err error) {
 	var b bytes.Buffer
-	if err := furnish(&b, r, owner{1000, 100}); err != nil {
+	if err := furnish(&b, r, owner{1000, 100}, false); err != nil {
 		return nil, err
 	}
 	for t := tar.NewReader(&b); ; {
@@ -178,7 +178,7 @@ func TestFurnish(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"startdir/", "build/", "pkgdest/", "srcdest/", "gnupg/", "run/serene/", "ccache/", "run/serene/key.asc",
+		"startdir/", "build/", "pkgdest/", "srcdest/", "gnupg/", "run/serene/", "ccache/", "etc/hosts", "run/serene/key.asc",
 		"startdir/PKGBUILD", "startdir/keys/", "startdir/keys/-rf ~", "startdir/link -> /etc/passwd", "startdir/up -> ..",
 	}
 	if !slices.Equal(names, want) {

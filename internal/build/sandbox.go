@@ -161,7 +161,7 @@ func (b *run) furnish(ctx context.Context) error {
 		return err
 	}
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(furnish(w, b.Recipe, b.who)) }()
+	go func() { w.CloseWithError(furnish(w, b.Recipe, b.who, b.c.Network != "")) }()
 	err = b.sandbox.engine.Put(ctx, b.c, r)
 	r.CloseWithError(errors.New("not wanted any more"))
 	return err

@@ -121,7 +121,7 @@ func TestRun(t *testing.T) {
 	r := recipe(t, `
 source=(greeting)
 sha256sums=(SKIP)
-build() { grep -E '^(Cap|NoNewPrivs)' /proc/self/status; id -un; echo "interfaces:" /sys/class/net/*; ls /var/run/docker.sock || ulimit -Hn; true; }
+build() { grep -E '^(Cap|NoNewPrivs)' /proc/self/status; id -un; echo "interfaces:" /sys/class/net/*; getent hosts localhost; ls /var/run/docker.sock || ulimit -Hn; true; }
 package() { install -Dm644 "$srcdir/greeting" "$pkgdir/usr/share/foo/greeting"; }
 `, "greeting", "hello\n")
 	r.SourceDateEpoch = 1704067200
@@ -142,7 +142,7 @@ package() { install -Dm644 "$srcdir/greeting" "$pkgdir/usr/share/foo/greeting"; 
 	for _, want := range []string{
 		"==> [prepare] ", "==> [build] ", "==> [collect] ",
 		"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapBnd:\t00000000000400cb", "NoNewPrivs:\t1",
-		"\nbuild\n", "interfaces: /sys/class/net/lo\n", "No such file or directory", "\n16384\n",
+		"\nbuild\n", "interfaces: /sys/class/net/lo\n", " localhost\n", "No such file or directory", "\n16384\n",
 	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %q in the log", want)

@@ -30,7 +30,7 @@ type owner struct{ uid, gid int }
 
 // furnish writes, as a tar for the root of a container, the directories that a
 // run needs and a copy of the PKGBUILD directory.
-func furnish(w io.Writer, r *Recipe, who owner) error {
+func furnish(w io.Writer, r *Recipe, who owner, network bool) error {
 	t := newFurniture(w)
 	t.who = who
 	for _, dir := range []string{startDir, buildDir, pkgDest, srcDest} {
@@ -40,6 +40,9 @@ func furnish(w io.Writer, r *Recipe, who owner) error {
 	t.dir(ours, 0o755, owner{})
 	if r.CompilerCache != "" {
 		t.dir(ccache, 0o755, who)
+	}
+	if !network { // else it is the engine's
+		t.file("/etc/hosts", []byte("127.0.0.1\tlocalhost\n::1\tlocalhost\n"))
 	}
 	if r.LocalRepo != "" {
 		t.file(keyFile, r.RepoKey)
