@@ -35,7 +35,7 @@ type door struct {
 // openDoor makes what is missing of the state and returns a door that does not
 // listen yet.
 func openDoor(c *config.Config, q *queue, log *slog.Logger) (*door, error) {
-	r, err := newReceiver(c, q.verbsClient, log)
+	r, err := newReceiver(c, q.verbsClient, q.hub.Dir(), log)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,8 @@ func (d *door) readKeys() {
 }
 
 // newReceiver returns the verbs for a configuration, which ask the hub through
-// what queue returns.
-func newReceiver(c *config.Config, queue func() (*job.Client, error), log *slog.Logger) (*receive.Receiver, error) {
+// what queue returns and read of its jobs in builds.
+func newReceiver(c *config.Config, queue func() (*job.Client, error), builds *job.Dir, log *slog.Logger) (*receive.Receiver, error) {
 	state := string(c.State)
 	store, err := repo.OpenConfigured(c, nil)
 	if err != nil {
@@ -91,10 +91,6 @@ func newReceiver(c *config.Config, queue func() (*job.Client, error), log *slog.
 	}
 	rates, partial := filepath.Join(state, "rate"), filepath.Join(state, "partial")
 	if err := errors.Join(durable.MkdirAll(rates, 0o700), durable.MkdirAll(partial, 0o770)); err != nil {
-		return nil, err
-	}
-	builds, err := job.OpenDir(state)
-	if err != nil {
 		return nil, err
 	}
 	plain := source.Allow{HTTP: config.Strings(c.Build.GitHTTP)}
@@ -225,7 +221,7 @@ func (d *door) reload(ctx context.Context, configs <-chan *config.Config) {
 		case <-ctx.Done():
 			return
 		case c := <-configs:
-			if r, err := newReceiver(c, d.queue.verbsClient, d.log); err != nil {
+			if r, err := newReceiver(c, d.queue.verbsClient, d.queue.hub.Dir(), d.log); err != nil {
 				d.log.Error("not reloaded", "err", err)
 			} else {
 				d.use(r)

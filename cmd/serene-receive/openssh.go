@@ -17,6 +17,7 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 
 	"serene/internal/config"
+	"serene/internal/job"
 	"serene/internal/receive"
 	"serene/sshd"
 )
@@ -53,7 +54,11 @@ func runForced(args []string) int {
 	if os.Getenv("SSH_ORIGINAL_COMMAND") == natsCommand {
 		return forcedWork(ctx, c, by)
 	}
-	r, err := newReceiver(c, otherQueue(c), log)
+	builds, err := job.OpenDir(string(c.State))
+	if err != nil {
+		return failed(log, err)
+	}
+	r, err := newReceiver(c, otherQueue(c), builds, log)
 	if err != nil {
 		return failed(log, err)
 	}

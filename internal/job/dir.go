@@ -24,13 +24,27 @@ const (
 
 // Dir is the directory builds/ of a state directory: what outlives restarts.
 // Anyone may read it; only the hub writes records and logs.
-type Dir struct{ path string }
+type Dir struct {
+	path string
+	bell *bell // nil but in the hub's process
+}
 
 // OpenDir returns the Dir of the state directory, made if it is missing.
 func OpenDir(state string) (*Dir, error) {
-	d := &Dir{filepath.Join(state, "builds")}
+	d := &Dir{path: filepath.Join(state, "builds")}
 	return d, durable.MkdirAll(d.path, 0o770)
 }
+
+// OpenHubDir is OpenDir for the hub, which rings for whatever it writes. Who
+// follows a job by the same Dir hears of it at once.
+func OpenHubDir(state string) (*Dir, error) {
+	d, err := OpenDir(state)
+	d.bell = &bell{next: make(map[ID]chan struct{})}
+	return d, err
+}
+
+// Ring says that more is known of a job, or was printed by it.
+func (d *Dir) Ring(id ID) { d.bell.ring(id) }
 
 func (d *Dir) file(id ID, name string) string { return filepath.Join(d.path, string(id), name) }
 

@@ -9,18 +9,27 @@ import (
 	"time"
 )
 
-// followEvery is how often a follower looks for more output. It is a look at
-// two files: cheaper than a watcher each, of which a user has but 128.
-const followEvery = 50 * time.Millisecond
+// How often a follower looks for more output. Where no bell rings for it, that
+// is a look at two files: cheaper than a watcher each, of which a user has but
+// 128. Where one does, this is only in case.
+const (
+	followEvery = 50 * time.Millisecond
+	followSlow  = time.Second
+)
 
 // Follow copies the log of a job to w as it grows, until the job is over and
 // all of it is written, or ctx ends. It reads the file alone, so however slow w
 // is, the job never waits for it. It returns the record as it was last.
 func (d *Dir) Follow(ctx context.Context, id ID, w io.Writer) (*Record, error) {
-	tick := time.NewTicker(followEvery)
+	every := followEvery
+	if d.bell != nil {
+		every = followSlow
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for at := int64(0); ; {
-		r, err := d.Read(id) // first: what is final has its whole log
+		more := d.bell.wait(id) // before the look: nothing is missed
+		r, err := d.Read(id)    // first: what is final has its whole log
 		if err != nil {
 			return nil, err
 		}
@@ -31,6 +40,7 @@ func (d *Dir) Follow(ctx context.Context, id ID, w io.Writer) (*Record, error) {
 			return r, nil
 		}
 		select {
+		case <-more:
 		case <-tick.C:
 		case <-ctx.Done():
 			return r, context.Cause(ctx)

@@ -123,7 +123,7 @@ func (o Options) withDefaults() Options {
 }
 
 func (h *Hub) open() (err error) {
-	if h.dir, err = job.OpenDir(h.opt.State); err != nil {
+	if h.dir, err = job.OpenHubDir(h.opt.State); err != nil {
 		return err
 	}
 	if h.lock, err = lock(filepath.Join(h.opt.State, "builds", ".lock")); err != nil {
@@ -210,6 +210,9 @@ func (h *Hub) logTrouble(op string, err error) {
 		h.opt.Log.Error("job queue", "op", op, "err", err)
 	}
 }
+
+// Dir is where the jobs are. In this process it is the one to follow them by.
+func (h *Hub) Dir() *job.Dir { return h.dir }
 
 // Embedded reports whether the queue is inside this process.
 func (h *Hub) Embedded() bool { return h.server != nil }

@@ -114,6 +114,7 @@ func (h *Hub) takeLog(key string, q job.Chunk) (job.Next, error) {
 	if err != nil {
 		return job.Next{}, errors.Join(err, f.Truncate(size))
 	}
+	h.dir.Ring(r.ID)
 	return job.Next{Offset: size + int64(n) - h.jobs[r.ID].LogBase}, nil
 }
 

@@ -22,7 +22,7 @@ type history struct {
 
 func newHistory(t *testing.T) (*history, string) {
 	state := t.TempDir()
-	dir, err := job.OpenDir(state)
+	dir, err := job.OpenHubDir(state)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ func (h *Hub) put(r *job.Record) error {
 		return err
 	}
 	h.jobs[r.ID] = r
+	h.dir.Ring(r.ID)
 	return nil
 }
 
