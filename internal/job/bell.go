@@ -22,7 +22,11 @@ func (b *bell) wait(id ID) <-chan struct{} {
 	return b.next[id]
 }
 
+// ring wakes all who wait for a job.
 func (b *bell) ring(id ID) {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if rung := b.next[id]; rung != nil {

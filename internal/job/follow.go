@@ -27,6 +27,7 @@ func (d *Dir) Follow(ctx context.Context, id ID, w io.Writer) (*Record, error) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	defer d.bell.ring(id) // nothing stays behind; who else follows looks once in vain
 	for at := int64(0); ; {
 		more := d.bell.wait(id) // before the look: nothing is missed
 		r, err := d.Read(id)    // first: what is final has its whole log

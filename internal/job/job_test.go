@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,27 @@ func TestAddSource(t *testing.T) {
 	}
 	if _, err := d.AddSource(id, strings.NewReader(""), 10); err != nil {
 		t.Errorf("what nobody submitted was not swept: %v", err)
+	}
+}
+
+// TestFollowLeavesNothing follows jobs that are over and one that is not there.
+func TestFollowLeavesNothing(t *testing.T) {
+	d, err := OpenHubDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := NewID(time.Now())
+	if err := d.Write(&Record{ID: id, State: Done}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := d.Follow(t.Context(), id, io.Discard); err != nil || r.State != Done {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := d.Follow(t.Context(), "0000000-0000", io.Discard); !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v", err)
+	}
+	if len(d.bell.next) != 0 {
+		t.Errorf("%v are waited for", d.bell.next)
 	}
 }
 
