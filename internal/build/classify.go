@@ -57,7 +57,7 @@ func (e ending) failure() error {
 		return f
 	}
 	if e.usage.noSpace(e.limits) { // it was faster than the guard
-		return errNoSpace
+		return ErrNoSpace
 	}
 	return &Failure{e.cause(), e.text()}
 }

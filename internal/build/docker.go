@@ -238,7 +238,7 @@ func (d *Docker) Usage(ctx context.Context, c Container, disk bool) (Usage, erro
 	}
 	u.Running, u.OOMKilled = seen.State.Running, seen.State.OOMKilled
 	if seen.SizeRw != nil {
-		u.Disk = *seen.SizeRw
+		u.Disk = *seen.SizeRw + d.inVolumes(ctx, c, seen.Mounts)
 	}
 	if !u.Running {
 		return u, nil

@@ -1,11 +1,14 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/pkg/stdcopy"
 )
 
@@ -48,6 +51,33 @@ func (d *Docker) exitCode(ctx context.Context, exec string) (int, error) {
 		return 0, fmt.Errorf("exec: the engine closed the output of a step that still runs")
 	}
 	return end.ExitCode, nil
+}
+
+// inVolumes is what lies in the volumes that a container can write to, in bytes.
+// Where it cannot be measured it counts for nothing: whoever keeps that from
+// being done has come to another limit.
+func (d *Docker) inVolumes(ctx context.Context, c Container, mounts []container.MountPoint) (size int64) {
+	const measure = `exec du --summarize --one-file-system --block-size=1 -- "$@" 2>/dev/null`
+	var dirs []string
+	for _, m := range mounts {
+		if m.Type == mount.TypeVolume && m.RW {
+			dirs = append(dirs, m.Destination)
+		}
+	}
+	if dirs == nil {
+		return 0
+	}
+	var out bytes.Buffer
+	step := Step{User: "root", Dir: "/", Cmd: append([]string{"bash", "-c", measure, "serene"}, dirs...)}
+	if _, err := d.Exec(ctx, c, step, &out); err != nil { // its exit code does not count: files go while it looks
+		return 0
+	}
+	for line := range strings.Lines(out.String()) {
+		var n int64
+		fmt.Sscan(line, &n) // 0 where it does not say
+		size += n
+	}
+	return size
 }
 
 // Put implements Engine.

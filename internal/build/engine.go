@@ -112,7 +112,7 @@ type Usage struct {
 	Running   bool  // its main process is there
 	OOMKilled bool  // as the engine noticed; not all of them do
 	Pids      int64 // processes and threads
-	Disk      int64 // bytes it has written outside of mounts, -1 when not measured
+	Disk      int64 // bytes it has written, and in volumes it can write to, -1 when not measured
 	Free      int64 // bytes free where containers are kept, -1 when unknown
 }
 
@@ -123,7 +123,7 @@ type Limits struct {
 	Pids    int64         // processes and threads
 	Files   int64         // open files of one process
 	Tmp     int64         // bytes in /tmp, which is memory
-	Disk    int64         // bytes written outside of mounts, and of any one file
+	Disk    int64         // bytes written, those that the caches had before included, and of any one file
 	MinFree int64         // bytes that must stay free where containers are kept
 	Timeout time.Duration // the whole job
 	Silence time.Duration // nothing printed

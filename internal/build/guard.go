@@ -73,8 +73,8 @@ func (g *guard) printed(now time.Time) error {
 	return nil
 }
 
-// errNoSpace is the machine's trouble: this job is within its own limit.
-var errNoSpace = errors.New("no space left for containers")
+// ErrNoSpace is the machine's trouble: the job is within its own limit.
+var ErrNoSpace = errors.New("no space left for containers")
 
 func (u Usage) noSpace(l Limits) bool { return u.Free >= 0 && u.Free < l.MinFree }
 
@@ -84,7 +84,7 @@ func (g *guard) taken(u Usage) error {
 		return &Failure{CauseDisk, fmt.Sprintf("more than %s of disk", size(l.Disk))}
 	}
 	if u.noSpace(l) {
-		return errNoSpace
+		return ErrNoSpace
 	}
 	if g.full++; l.Pids == 0 || u.Pids < l.Pids {
 		g.full = 0

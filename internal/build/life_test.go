@@ -109,6 +109,21 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// What a build writes to its caches is part of its share of the disk.
+func TestDiskOfCaches(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	r := recipe(t, `build() { for i in {1..1000}; do head -c 20M /dev/zero >/srcdest/$i; echo; sleep 0.1; done; }`)
+	r.SourceCache = "serene-test-disk-of-caches"
+	_, _, err := b.run(t, r)
+	if CauseOf(err) != CauseDisk {
+		t.Errorf("error = %v", err)
+	}
+	if n, err := b.docker.SweepCaches(t.Context(), func(string, time.Time) bool { return false }); n != 1 || err != nil {
+		t.Errorf("swept %d, %v", n, err)
+	}
+}
+
 // Volumes of caches go when nobody keeps or uses them, and other builders' never.
 func TestSweepCaches(t *testing.T) {
 	t.Parallel()

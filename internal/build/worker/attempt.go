@@ -197,7 +197,11 @@ func (a *attempt) build() error {
 		return err
 	}
 	a.result, err = a.box().Run(a.ctx, r, a.log, a.phases.begin)
-	if cause := build.CauseOf(err); cause == build.CauseDependency && !a.task.Options.NoDeps {
+	cause := build.CauseOf(err)
+	if cause == build.CauseDisk || errors.Is(err, build.ErrNoSpace) {
+		a.takeCaches(&r)
+	}
+	if cause == build.CauseDependency && !a.task.Options.NoDeps {
 		return a.needsOfFailure(err)
 	}
 	return err

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"serene/internal/build"
 )
 
 // A volume with what builds of a package base keep has a file of its name in
@@ -27,6 +29,30 @@ func (w *Worker) useCache(kind, repo, base string) (volume string, err error) {
 	mark := w.path("caches", volume)
 	now := time.Now()
 	return volume, errors.Join(os.WriteFile(mark, nil, 0o600), os.Chtimes(mark, now, now))
+}
+
+// giveCaches lets the build have what earlier ones of its base have kept, unless
+// it is to be a clean one.
+func (a *attempt) giveCaches(r *build.Recipe) (err error) {
+	if a.task.Options.Clean {
+		return nil
+	}
+	if r.SourceCache, err = a.useCache("sources", a.task.Repo, r.Base); err != nil || !a.opt.CCache {
+		return err
+	}
+	r.CompilerCache, err = a.useCache("ccache", a.task.Repo, r.Base)
+	return err
+}
+
+// takeCaches removes what a build has had to keep that ran out of disk: it may
+// be what fills it, and would do so again.
+func (a *attempt) takeCaches(r *build.Recipe) {
+	_, err := a.box().SweepCaches(a.ctx, func(volume string, _ time.Time) bool {
+		return volume != r.SourceCache && volume != r.CompilerCache
+	})
+	if err != nil {
+		a.opt.Log.Warn("caches are not removed", "job", a.task.ID, "err", err)
+	}
 }
 
 // prunes removes what was not used for long, at once and then every so often.

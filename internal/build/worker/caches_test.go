@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"serene/internal/build"
 	"serene/internal/job"
 	"serene/internal/source"
 	"serene/internal/source/aurtest"
@@ -40,6 +42,35 @@ func TestCaches(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(w.state, "build/caches", volume)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestCachesThatFillTheDisk go with the build that has filled it.
+func TestCachesThatFillTheDisk(t *testing.T) {
+	w := newWorld(t, aurtest.Simple("foo", "1-1"))
+	w.box.on("foo", func(context.Context, io.Writer) error {
+		w.box.mu.Lock()
+		defer w.box.mu.Unlock()
+		r := w.box.recipes[len(w.box.recipes)-1]
+		w.box.volumes = map[string]time.Time{r.SourceCache: time.Now(), r.CompilerCache: time.Now(), "another": time.Now()}
+		if len(w.box.recipes) == 1 {
+			return build.ErrNoSpace
+		}
+		return &build.Failure{Cause: build.CauseDisk, Text: "more than 1 GiB of disk"}
+	})
+	id := w.build("foo")
+	left := func() []string {
+		w.box.mu.Lock()
+		defer w.box.mu.Unlock()
+		return slices.Collect(maps.Keys(w.box.volumes))
+	}
+	w.until(id, func(r *job.Record) bool { return r.Tries == 1 })
+	if got := left(); !slices.Equal(got, []string{"another"}) {
+		t.Errorf("the first time: %s", got)
+	}
+	w.want(id, job.Failed, "disk", "more than 1 GiB of disk")
+	if got := left(); !slices.Equal(got, []string{"another"}) {
+		t.Errorf("the second time: %s", got)
 	}
 }
 

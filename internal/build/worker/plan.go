@@ -275,16 +275,3 @@ func (a *attempt) recipe() (build.Recipe, error) {
 	r.LocalRepo, r.RepoName, r.RepoKey = local, a.task.Repo, key
 	return r, err
 }
-
-// giveCaches lets the build have what earlier ones of its base have kept, unless
-// it is to be a clean one.
-func (a *attempt) giveCaches(r *build.Recipe) (err error) {
-	if a.task.Options.Clean {
-		return nil
-	}
-	if r.SourceCache, err = a.useCache("sources", a.task.Repo, r.Base); err != nil || !a.opt.CCache {
-		return err
-	}
-	r.CompilerCache, err = a.useCache("ccache", a.task.Repo, r.Base)
-	return err
-}
