@@ -214,7 +214,7 @@ func rightsOf(id *sshd.Identity) (receive.Rights, error) {
 }
 
 // reload takes over the configurations that SIGHUP brings, and reads the keys
-// again. The addresses and host keys stay until a restart.
+// again. Addresses, host keys and what the job queue was told stay until a restart.
 func (d *door) reload(ctx context.Context, configs <-chan *config.Config) {
 	for {
 		select {
