@@ -1,7 +1,6 @@
 package script_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +28,7 @@ known_hosts = "$STATE/keys/known_hosts"
 docker = "$DOCKER"
 image = "$IMAGE"
 memory = "512MiB"
+disk = "256MiB"
 pids = 256
 log_max = "1MiB"
 silence = "10s"
@@ -84,6 +84,7 @@ func setUpBuild(env *testscript.Env, engine string) error {
 	// To curl a name below localhost is this machine.
 	env.Setenv("GIT_HOST", strings.Replace(l.Addr().String(), "127.0.0.1", "git.localhost", 1))
 	env.Setenv("DOCKER", engineFor(env, engine))
+	env.Defer(func() { removeCaches(env) })
 	env.Setenv("IMAGE", buildtest.Image)
 	config := filepath.Join(env.WorkDir, "serene.toml")
 	extra, err := os.ReadFile(config)
@@ -212,26 +213,54 @@ func (w *world) cmdSwept(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: swept")
 	}
-	ids, err := filepath.Glob(w.path("*/build/id"))
-	ts.Check(err)
-	for _, file := range ids {
-		id, err := os.ReadFile(file)
-		ts.Check(err)
-		for _, what := range []string{"container ls --all", "network ls"} {
-			await(ts, "the engine to be swept", func() bool { return len(w.labelled(ts, what, string(id))) == 0 })
-		}
+	for _, what := range []string{"container ls --all", "network ls"} {
+		await(ts, "the engine to be swept", func() bool {
+			left, err := leftBehind(ts.Getenv("DOCKER"), w.dir, what)
+			ts.Check(err)
+			return len(left) == 0
+		})
 	}
 }
 
-func (w *world) labelled(ts *testscript.TestScript, what, id string) []byte {
+// removeCaches takes the volumes of a script's builders out of an engine that
+// outlives them.
+func removeCaches(env *testscript.Env) {
+	host := env.Getenv("DOCKER")
+	volumes, err := leftBehind(host, env.WorkDir, "volume ls")
+	if err == nil && len(volumes) > 0 {
+		_, err = docker(host, append([]string{"volume", "rm"}, volumes...)...)
+	}
+	if err != nil {
+		env.T().Log(err)
+	}
+}
+
+// leftBehind lists what the builders with a state directory in dir have made in
+// the engine.
+func leftBehind(host, dir, list string) (all []string, err error) {
+	ids, err := filepath.Glob(filepath.Join(dir, "*/build/id"))
+	for _, file := range ids {
+		id, failed := os.ReadFile(file)
+		if failed != nil {
+			return nil, failed
+		}
+		out, failed := docker(host, append(strings.Fields(list), "--quiet", "--filter", "label=serene.builder="+string(id))...)
+		if failed != nil {
+			return nil, failed
+		}
+		all = append(all, strings.Fields(out)...)
+	}
+	return all, err
+}
+
+func docker(host string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	args := append(strings.Fields(what), "--quiet", "--filter", "label=serene.builder="+id)
 	cmd := exec.CommandContext(ctx, "docker", args...)
-	cmd.Env = append(os.Environ(), "DOCKER_HOST="+ts.Getenv("DOCKER"))
+	cmd.Env = append(os.Environ(), "DOCKER_HOST="+host)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		ts.Fatalf("docker %s: %v\n%s", what, err, out)
+		err = fmt.Errorf("docker %s: %w\n%s", args[0], err, out)
 	}
-	return bytes.TrimSpace(out)
+	return string(out), err
 }
