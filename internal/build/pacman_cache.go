@@ -38,10 +38,10 @@ type PacmanCache struct {
 }
 
 const (
-	asidePattern = ".aside-*"
-	usedFile     = ".used"  // names of the packages of a transaction, by pacman.sh
-	maxNames     = 1 << 20  // bytes of such a list
-	maxSignature = 64 << 10 // bytes of a detached signature
+	aside        = ".aside-" // begins the names of files being written
+	usedFile     = ".used"   // names of the packages of a transaction, by pacman.sh
+	maxNames     = 1 << 20   // bytes of such a list
+	maxSignature = 64 << 10  // bytes of a detached signature
 )
 
 // OpenPacmanCache makes the directory, if it is missing, and removes what a
@@ -52,11 +52,14 @@ func OpenPacmanCache(dir string, max, minFree int64) (*PacmanCache, error) {
 	if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
 		return nil, err
 	}
-	left, err := filepath.Glob(filepath.Join(dir, asidePattern))
-	for _, file := range left {
-		err = errors.Join(err, os.Remove(file))
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), aside) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
 	}
-	return &PacmanCache{dir: dir, max: max, minFree: minFree}, err
+	c := &PacmanCache{dir: dir, max: max, minFree: minFree}
+	return c, errors.Join(err, c.trim())
 }
 
 // keep takes in a tar of the directory that pacman has downloaded to. Packages
@@ -75,7 +78,7 @@ func (c *PacmanCache) keep(ctx context.Context, r io.Reader, own func(file strin
 		case h.Typeflag != tar.TypeReg:
 		case name == usedFile:
 			c.use(readNames(t))
-		case isPackage(name) && !own(strings.TrimSuffix(name, ".sig")) && c.fits(name, h.Size):
+		case isPackage(name) && c.fits(name, h.Size) && !own(strings.TrimSuffix(name, ".sig")):
 			err = c.take(name, t)
 		}
 		if err != nil {
@@ -101,7 +104,7 @@ func (c *PacmanCache) fits(name string, size int64) bool {
 // take writes a file aside and gives it its name. It is not synced: what a crash
 // has damaged, pacman finds out.
 func (c *PacmanCache) take(name string, r io.Reader) error {
-	f, err := os.CreateTemp(c.dir, asidePattern)
+	f, err := os.CreateTemp(c.dir, aside+"*")
 	if err != nil {
 		return err
 	}
