@@ -33,12 +33,12 @@ type buildTimes struct {
 // builds times a trivial package: makepkg on the host against all that lies
 // between `ssh HOST build -f` and its exit, when the package is published. What a
 // connection costs by itself is taken off: no build needs less than that.
-func builds(ctx context.Context, o options) error {
+func builds(ctx context.Context, o options) (err error) {
 	f, err := newFarm(ctx, o.bin)
 	if err != nil {
 		return err
 	}
-	defer f.close()
+	defer func() { err = errors.Join(err, f.close()) }()
 	// The first one waits until the builder is there, and does not count.
 	if err := f.round(ctx, 1, &buildTimes{}); err != nil {
 		return err

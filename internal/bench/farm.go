@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"serene/internal/build"
 	"serene/internal/build/buildtest"
 	"serene/internal/dev/unit"
 	"serene/internal/source/aurtest"
@@ -17,6 +20,7 @@ import (
 type farm struct {
 	*site
 	dir     string // of what the site does not have
+	docker  string // the engine, as DOCKER_HOST words it
 	aur     *aurtest.Server
 	engine  *buildtest.Private // nil unless this run has started it
 	builder *unit.Unit
@@ -26,7 +30,7 @@ func newFarm(ctx context.Context, bin string) (f *farm, err error) {
 	f = &farm{}
 	defer func() {
 		if err != nil {
-			f.close()
+			err = errors.Join(err, f.close())
 		}
 	}()
 	// The first time on a machine, the image is made.
@@ -38,11 +42,10 @@ func newFarm(ctx context.Context, bin string) (f *farm, err error) {
 	if err := f.startAUR(); err != nil {
 		return nil, err
 	}
-	docker, err := f.findEngine(ctx)
-	if err != nil {
+	if err := f.findEngine(ctx); err != nil {
 		return nil, err
 	}
-	more := fmt.Sprintf("docker = %q\nimage = %q\n[aur]\nurl = %q\n", docker, buildtest.Image, f.aur.URL)
+	more := fmt.Sprintf("docker = %q\nimage = %q\n[aur]\nurl = %q\n", f.docker, buildtest.Image, f.aur.URL)
 	if f.site, err = newSite(ctx, bin, more); err != nil {
 		return nil, err
 	}
@@ -66,32 +69,49 @@ func (f *farm) startAUR() error {
 
 // findEngine takes the engine that is there, or starts one that ends with this
 // run.
-func (f *farm) findEngine(ctx context.Context) (host string, err error) {
-	if host, err = buildtest.Find(ctx); err != nil {
-		return "", err
+func (f *farm) findEngine(ctx context.Context) (err error) {
+	if f.docker, err = buildtest.Find(ctx); err != nil {
+		return err
 	}
-	if host != "" {
-		return host, buildtest.EnsureImage(ctx, host)
+	if f.docker != "" {
+		return buildtest.EnsureImage(ctx, f.docker)
 	}
 	f.engine = buildtest.NewPrivate(filepath.Join(f.dir, "docker"))
-	return f.engine.Host, f.engine.Start(ctx)
+	f.docker = f.engine.Host
+	return f.engine.Start(ctx)
 }
 
 // close ends everything; it may be called on a farm that was only begun.
-func (f *farm) close() {
+func (f *farm) close() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if f.builder != nil {
-		f.builder.Stop(ctx)
+		err = errors.Join(f.builder.Stop(ctx), f.sweep(ctx))
 	}
 	if f.engine != nil {
-		f.engine.Close(ctx)
+		err = errors.Join(err, f.engine.Close(ctx))
 	}
 	if f.site != nil {
 		f.site.close()
 	}
 	if f.aur != nil {
-		f.aur.Close()
+		err = errors.Join(err, f.aur.Close())
 	}
-	os.RemoveAll(f.dir)
+	return errors.Join(err, os.RemoveAll(f.dir))
+}
+
+// sweep removes what the builder would have kept in the engine for its next
+// build of the package.
+func (f *farm) sweep(ctx context.Context) error {
+	id, err := os.ReadFile(filepath.Join(f.site.dir, "build", "id"))
+	if err != nil {
+		return err
+	}
+	d, err := build.NewDocker(ctx, f.docker, strings.TrimSpace(string(id)))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	_, err = d.SweepCaches(ctx, func(string, time.Time) bool { return false })
+	return err
 }
