@@ -222,7 +222,8 @@ type Build struct {
 	Jobs Count `toml:"jobs"`
 
 	// Memory, CPUs, Pids and Disk limit each container; Disk is what it may
-	// write, together with what the caches of its package base have. Default "4GiB", 2.0, 4096, "32GiB".
+	// write, together with what the caches of its package base have.
+	// Default "4GiB", 2.0, 4096, "32GiB".
 	Memory Size  `toml:"memory"`
 	CPUs   CPUs  `toml:"cpus"`
 	Pids   Count `toml:"pids"`
