@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -275,4 +276,28 @@ func TestReadPackageBomb(t *testing.T) {
 			return s + "./usr/zeros size=1073741824 sha256digest=" + strings.Repeat("0", 64) + "\n"
 		}))
 	wantFault(t, err, alpm.KindRatio)
+}
+
+// What is kept of a package is its list of files, not all that was known of them
+// while it was read.
+func TestPackageIsSmall(t *testing.T) {
+	const n = 3000
+	data, name := alpmtest.Package("foo", "1-1", manyFiles(n))
+	before := liveBytes()
+	p, err := alpm.ReadPackage(bytes.NewReader(data), name, alpm.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if each := (liveBytes() - before) / n; each > 150 {
+		t.Errorf("%d bytes for each file", each)
+	}
+	runtime.KeepAlive(p)
+	runtime.KeepAlive(data)
+}
+
+func liveBytes() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

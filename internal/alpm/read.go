@@ -60,7 +60,8 @@ func readPackage(src *source, file FileName, lim Limits) (*Package, error) {
 	if err := p.read(); err != nil {
 		return nil, err
 	}
-	return &p.pkg, nil
+	pkg := p.pkg // a pointer into p would keep its tree
+	return &pkg, nil
 }
 
 // packageReader is the pass over one package.

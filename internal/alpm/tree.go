@@ -2,6 +2,7 @@ package alpm
 
 import (
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 )
@@ -168,7 +169,7 @@ func (t *tree) finish() error {
 // files returns the list for a files database: all data, directories with a
 // slash, byte-sorted.
 func (t *tree) files() []string {
-	var files []string
+	files := make([]string, 0, len(t.nodes))
 	for path, n := range t.nodes {
 		switch {
 		case n.found == 0 || path[0] == '.' && isMetadata(path):
@@ -183,18 +184,20 @@ func (t *tree) files() []string {
 }
 
 // foldClashes returns the paths that are the same as another one but for case.
+// Hashes stand for those in lower case, which would take as much as all others.
 func (t *tree) foldClashes() []string {
 	var clashes []string
-	folded := make(map[string]bool)
+	seed, folded := maphash.MakeSeed(), make(map[uint64]bool)
 	for path, n := range t.nodes {
 		low := strings.ToLower(path)
 		if low == path || n.found == 0 {
 			continue
 		}
-		if other := t.nodes[low]; other != nil && other.found != 0 || folded[low] {
+		hash := maphash.String(seed, low)
+		if other := t.nodes[low]; other != nil && other.found != 0 || folded[hash] {
 			clashes = append(clashes, path)
 		}
-		folded[low] = true
+		folded[hash] = true
 	}
 	slices.Sort(clashes)
 	return clashes
