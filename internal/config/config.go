@@ -79,6 +79,10 @@ type Receive struct {
 	// MaxPackage is the largest package file taken, compressed. Default "4GiB".
 	MaxPackage Size `toml:"max_package"`
 
+	// MaxFiles is the most files and directories a package may have. While one is
+	// read it takes half a KiB of memory for each. Default 500000.
+	MaxFiles Count `toml:"max_files"`
+
 	// MinFree is the space an upload must leave free on the file system of the
 	// state directory. Default "2GiB".
 	MinFree Size `toml:"min_free"`

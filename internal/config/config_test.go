@@ -40,6 +40,7 @@ func TestDefaults(t *testing.T) {
 		{"receive.authorized_keys", c.Receive.AuthorizedKeys, Path("/var/lib/serene/authorized_keys")},
 		{"receive.host_keys", c.Receive.HostKeys, []Path{"/var/lib/serene/keys/ssh_host_ed25519_key"}},
 		{"receive.max_package", c.Receive.MaxPackage.String(), "4GiB"},
+		{"receive.max_files", c.Receive.MaxFiles, Count(500_000)},
 		{"receive.min_free", c.Receive.MinFree.String(), "2GiB"},
 		{"serve.listen", c.Serve.Listen, Addr(":8443")},
 		{"serve.http_listen", c.Serve.HTTPListen, Addr("")},
@@ -98,6 +99,7 @@ listen = "127.0.0.1:22"
 authorized_keys = "keys.txt"
 host_keys = ["a", "/b"]
 max_package = "1GiB"
+max_files = 13
 min_free = 0
 publish_wait = "1s"
 login_grace_time = "2s"
@@ -176,7 +178,7 @@ func TestEveryKey(t *testing.T) {
 		},
 		Receive: Receive{
 			Listen: "127.0.0.1:22", AuthorizedKeys: in("keys.txt"),
-			HostKeys: []Path{in("a"), "/b"}, MaxPackage: 1 << 30,
+			HostKeys: []Path{in("a"), "/b"}, MaxPackage: 1 << 30, MaxFiles: 13,
 			PublishWait: Duration(time.Second), LoginGraceTime: Duration(2 * time.Second), MaxAuthTries: 3,
 			MaxStartups: Startups{4, 5, 6}, MaxSessions: 7, MaxConnectionsPerAddress: 8, MaxConnectionsPerKey: 9,
 			ClientAliveInterval: Duration(10 * time.Second), ClientAliveCountMax: 11, ChannelTimeout: Duration(12 * time.Second),

@@ -17,6 +17,7 @@ func defaults() *Config {
 		Receive: Receive{
 			Listen:                   ":2222",
 			MaxPackage:               4 << 30,
+			MaxFiles:                 500_000,
 			MinFree:                  2 << 30,
 			PublishWait:              Duration(30 * time.Second),
 			LoginGraceTime:           Duration(time.Minute),

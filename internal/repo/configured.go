@@ -15,6 +15,7 @@ func OpenConfigured(c *config.Config, up Upstream) (*Store, error) {
 	}
 	s, err := Open(string(c.State), specs, Options{
 		MaxPackage: int64(c.Receive.MaxPackage),
+		MaxFiles:   int(c.Receive.MaxFiles),
 		MinFree:    int64(c.Receive.MinFree),
 		Upstream:   up,
 	})

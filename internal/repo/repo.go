@@ -59,6 +59,7 @@ type Spec struct {
 // Options bound what a Store accepts. A zero field means no limit of its kind.
 type Options struct {
 	MaxPackage int64 // bytes of one package file
+	MaxFiles   int   // files and directories in one package
 	MinFree    int64 // bytes that must stay free on the state's file system
 	Limits     alpm.Limits
 	Upstream   Upstream // nil where nothing is known of it
@@ -90,6 +91,9 @@ func Open(state string, specs []Spec, opt Options) (*Store, error) {
 	if opt.Limits == (alpm.Limits{}) {
 		opt.Limits = alpm.DefaultLimits()
 		opt.Limits.Size = math.MaxInt64 // MaxPackage says it
+	}
+	if opt.MaxFiles > 0 {
+		opt.Limits.Members = opt.MaxFiles
 	}
 	s := &Store{state: state, opt: opt, views: make(map[place]*View)}
 	for _, spec := range specs {
