@@ -37,6 +37,19 @@ func BenchmarkDownload(b *testing.B) {
 	}
 }
 
+// BenchmarkCommand is a connection with a command that does nothing.
+func BenchmarkCommand(b *testing.B) {
+	for name, ssh := range doors(b) {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := ssh("head -c 0 /dev/zero").Run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func transfer(b *testing.B, prepare func() *exec.Cmd) {
 	b.SetBytes(benchSize)
 	for b.Loop() {

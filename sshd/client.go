@@ -33,6 +33,7 @@ type client struct {
 	heard   atomic.Int64 // when the client last sent anything, Unix nanoseconds
 	moved   atomic.Int64 // when a session's stream last moved, likewise
 	broken  atomic.Bool  // Read has failed: what follows is not a clean end
+	known   atomic.Bool  // a key was accepted
 	probing atomic.Bool  // a sign of life has been asked for
 	refused atomic.Int32 // refusals being sent
 
@@ -77,6 +78,9 @@ func (c *client) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
 		c.heard.Store(time.Now().UnixNano())
+	}
+	if !c.known.Load() {
+		acknowledge(c.Conn)
 	}
 	if err != nil {
 		c.broken.Store(true)
@@ -128,6 +132,7 @@ func (c *client) endIfUnused(cause error) {
 
 // authenticated records who proved which key, and begins to watch.
 func (c *client) authenticated(user string, key gossh.PublicKey) {
+	c.known.Store(true)
 	c.srv.startups.done(c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
