@@ -110,7 +110,9 @@ func TestPrunes(t *testing.T) {
 		left := func(want string) {
 			t.Helper()
 			synctest.Wait()
+			box.mu.Lock()
 			got := slices.Sorted(maps.Keys(box.volumes))
+			box.mu.Unlock()
 			for _, dir := range []string{w.path("caches"), w.opt.Fetcher.Cache} {
 				entries, err := os.ReadDir(dir)
 				if err != nil {
