@@ -56,7 +56,7 @@ func options(ctx context.Context, p *daemon.Process, door *worker.Door) worker.O
 			SSH:   source.SSH{Identity: string(c.Build.Identity), KnownHosts: string(c.Build.KnownHosts)},
 		},
 		Prepare: worker.Docker{
-			Host: c.Build.Docker.String(), Image: string(c.Build.Image),
+			Host: c.Build.Docker.String(), Image: string(c.Build.Image), Refresh: c.Build.ImageRefresh.Std(),
 			Cache: filepath.Join(string(c.State), "build", "upstream"), CacheMax: int64(c.Build.PackageCache),
 			MinFree: int64(c.Build.MinFree), Log: p.Log,
 		}.Prepare(ctx),

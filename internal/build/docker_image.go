@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/build"
@@ -18,14 +19,32 @@ var ErrNoImage = errors.New("no such image")
 
 // Digest implements Images.
 func (d *Docker) Digest(ctx context.Context, ref string) (string, error) {
+	found, err := d.inspectImage(ctx, ref)
+	return found.ID, err
+}
+
+// Made implements Images.
+func (d *Docker) Made(ctx context.Context, ref string) (time.Time, error) {
+	found, err := d.inspectImage(ctx, ref)
+	if err != nil {
+		return time.Time{}, err
+	}
+	made, err := time.Parse(time.RFC3339Nano, found.Created)
+	if err != nil {
+		return made, fmt.Errorf("image %s: %w", ref, err)
+	}
+	return made, nil
+}
+
+func (d *Docker) inspectImage(ctx context.Context, ref string) (image.InspectResponse, error) {
 	found, err := d.api.ImageInspect(ctx, ref)
 	if errdefs.IsNotFound(err) {
-		return "", fmt.Errorf("image %s: %w", ref, ErrNoImage)
+		err = ErrNoImage
 	}
 	if err != nil {
-		return "", fmt.Errorf("image %s: %w", ref, err)
+		return found, fmt.Errorf("image %s: %w", ref, err)
 	}
-	return found.ID, nil
+	return found, nil
 }
 
 // Build implements Images.

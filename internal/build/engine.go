@@ -58,6 +58,9 @@ type Images interface {
 	// ErrNoImage if there is none here.
 	Digest(ctx context.Context, ref string) (string, error)
 
+	// Made returns when the image that ref names was made.
+	Made(ctx context.Context, ref string) (time.Time, error)
+
 	// Build makes an image of a tar with a Containerfile and names it tag.
 	// pull looks for a newer base in its registry first. What the steps print
 	// goes to out.

@@ -23,6 +23,8 @@ type fake struct {
 }
 
 func (f *fake) Digest(context.Context, string) (string, error) { return "sha256:0", nil }
+
+func (f *fake) Made(context.Context, string) (time.Time, error) { return time.Time{}, nil }
 func (f *fake) Build(context.Context, io.Reader, string, map[string]string, bool, io.Writer) error {
 	return errors.ErrUnsupported
 }

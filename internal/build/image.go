@@ -39,6 +39,11 @@ type ImageBuilder struct {
 // Ref is the reference of the image in use, for NewSandbox.
 func (b *ImageBuilder) Ref() string { return b.tag("current") }
 
+// Made returns when the image in use was made.
+func (b *ImageBuilder) Made(ctx context.Context) (time.Time, error) {
+	return b.Images.Made(ctx, b.Ref())
+}
+
 func (b *ImageBuilder) tag(tag string) string { return cmp.Or(b.Name, DefaultName) + ":" + tag }
 
 // Ensure makes the image if there is none, and says which one there is.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"serene/internal/build/buildtest"
 )
@@ -23,6 +24,7 @@ func TestRefresh(t *testing.T) {
 	t.Cleanup(func() { forget(t, b.docker, images) })
 	forget(t, b.docker, images)
 
+	began := time.Now().Truncate(time.Second)
 	var log bytes.Buffer
 	first, err := images.Ensure(t.Context(), &log)
 	if err != nil {
@@ -30,6 +32,9 @@ func TestRefresh(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "Finished making: serene-proof") {
 		t.Errorf("nothing was built in it:\n%s", log.Bytes())
+	}
+	if made, err := images.Made(t.Context()); err != nil || made.Before(began) || time.Since(made) < 0 {
+		t.Errorf("made at %s, which is not between %s and now: %v", made, began, err)
 	}
 	if again, err := images.Ensure(t.Context(), &log); err != nil || again != first {
 		t.Errorf("Ensure made %s of %s: %v", again, first, err)

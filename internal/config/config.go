@@ -222,6 +222,10 @@ type Build struct {
 	// Containerfile in the binary.
 	Image Image `toml:"image"`
 
+	// ImageRefresh is how old an image gets that was made from the Containerfile,
+	// before it is made anew, proven, and put in its place. Default "24h".
+	ImageRefresh Duration `toml:"image_refresh"`
+
 	// Jobs is how many builds run at once. Default 1.
 	Jobs Count `toml:"jobs"`
 

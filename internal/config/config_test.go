@@ -52,6 +52,7 @@ func TestDefaults(t *testing.T) {
 		{"serve.keep_generations", c.Serve.KeepGenerations.Std(), 720 * time.Hour},
 		{"serve.package_grace", c.Serve.PackageGrace.Std(), 168 * time.Hour},
 		{"build.hub", c.Build.Hub, URL("ssh://builder@localhost:2222")},
+		{"build.image_refresh", c.Build.ImageRefresh.Std(), 24 * time.Hour},
 		{"build.jobs", c.Build.Jobs, Count(1)},
 		{"build.memory", c.Build.Memory.String(), "4GiB"},
 		{"build.cpus", c.Build.CPUs, CPUs(2)},
@@ -136,6 +137,7 @@ identity = "id"
 known_hosts = "kh"
 docker = "unix:///run/docker.sock"
 image = "docker.io/library/archlinux:base-devel"
+image_refresh = "48h"
 jobs = 2
 memory = "8GiB"
 cpus = 1
@@ -196,7 +198,7 @@ func TestEveryKey(t *testing.T) {
 		Build: Build{
 			Hub: "ssh://b@hub:22", Identity: in("id"), KnownHosts: in("kh"),
 			Docker: "unix:///run/docker.sock", Image: "docker.io/library/archlinux:base-devel",
-			Jobs: 2, Memory: 8 << 30, CPUs: 1, Pids: 100, Disk: 64 << 30, MinFree: 2 << 30,
+			ImageRefresh: Duration(48 * time.Hour), Jobs: 2, Memory: 8 << 30, CPUs: 1, Pids: 100, Disk: 64 << 30, MinFree: 2 << 30,
 			KeepSources: Duration(5 * time.Hour), CCache: true, Timeout: Duration(time.Hour),
 			Silence: Duration(time.Minute), LogMax: 1 << 20, KeepBuilds: Duration(5 * time.Hour), GitHTTP: []Host{"git.lan:3000", "[fd00::1]"}, Network: NetworkOpen,
 		},

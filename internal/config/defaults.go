@@ -50,6 +50,7 @@ func defaults() *Config {
 			MinFree:      1 << 30,
 			MinMemory:    256 << 20,
 			PackageCache: 8 << 30,
+			ImageRefresh: Duration(24 * time.Hour),
 			KeepSources:  Duration(2160 * time.Hour),
 			Timeout:      Duration(2 * time.Hour),
 			Silence:      Duration(20 * time.Minute),

@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -10,13 +11,17 @@ import (
 	"serene/internal/build"
 )
 
-// refreshImage is how often the image that packages are built in is made anew.
-const refreshImage = 24 * time.Hour
+// refreshAgain is when it is looked again whether the image is old, after one was
+// made, or could not be.
+const refreshAgain = time.Hour
 
 // Docker says with what a Docker engine is used.
 type Docker struct {
 	Host  string // as DOCKER_HOST words it; "" means that, or else the local socket
 	Image string // "" for the one that the program makes itself
+
+	// Refresh is how old an image gets that the program makes.
+	Refresh time.Duration
 
 	// Cache is a directory for what pacman downloads, of at most CacheMax bytes,
 	// 0 for none. None is kept where less than MinFree would be left.
@@ -57,7 +62,7 @@ func (o Docker) open(try, life context.Context, d *build.Docker) (*engine, error
 		if _, err := b.Ensure(try, &progress{log: o.Log}); err != nil {
 			return nil, err
 		}
-		go refresh(life, b, o.Log)
+		go o.refresh(life, b)
 		image = b.Ref()
 	}
 	e := &engine{build.NewSandbox(d, d, image, o.Log), d, image}
@@ -103,15 +108,28 @@ func (e *engine) SweepCaches(ctx context.Context, keep func(string, time.Time) b
 	return e.docker.SweepCaches(ctx, keep)
 }
 
-// refresh makes the image anew from time to time. One that is not proven to
-// build changes nothing.
-func refresh(ctx context.Context, b *build.ImageBuilder, log *slog.Logger) {
-	for sleep(ctx, refreshImage) {
-		digest, err := b.Refresh(ctx, &progress{log: log})
-		if err != nil && ctx.Err() == nil {
-			log.Error("the image is not refreshed", "err", err)
-		} else {
-			log.Info("the image is refreshed", "image", digest)
+// imageMaker makes the image in use, and makes it anew. *build.ImageBuilder is one.
+type imageMaker interface {
+	Made(ctx context.Context) (time.Time, error)
+	Refresh(ctx context.Context, log io.Writer) (digest string, err error)
+}
+
+// refresh makes the image anew when it has become old, however often the builder
+// is started meanwhile. One that is not proven to build changes nothing.
+func (o Docker) refresh(ctx context.Context, m imageMaker) {
+	for wait := time.Duration(0); sleep(ctx, wait); {
+		wait = refreshAgain
+		made, err := m.Made(ctx)
+		if left := o.Refresh - time.Since(made); err == nil && left > 0 {
+			wait = left
+			continue
+		}
+		digest, err := m.Refresh(ctx, &progress{log: o.Log})
+		switch {
+		case err == nil:
+			o.Log.Info("the image is refreshed", "image", digest)
+		case ctx.Err() == nil:
+			o.Log.Error("the image is not refreshed", "err", err)
 		}
 	}
 }
