@@ -82,7 +82,7 @@ func (w *Worker) prune(ctx context.Context, before time.Time) error {
 	if repositories+volumes > 0 {
 		w.opt.Log.Info("removed what was not used for long", "repositories", repositories, "volumes", volumes)
 	}
-	return errors.Join(err1, err2, w.forgetCaches(before))
+	return errors.Join(err1, err2, w.forgetCaches(before), w.forgetKept(time.Now()))
 }
 
 // forgetCaches removes the notes of volumes that are gone by now. One that is not

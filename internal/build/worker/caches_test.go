@@ -87,8 +87,10 @@ func TestPrunes(t *testing.T) {
 			opt: Options{Fetcher: &source.Fetcher{Cache: t.TempDir()}, KeepSources: keep, Log: slog.New(slog.DiscardHandler)},
 			dir: t.TempDir(), sandbox: box, prepared: make(chan struct{}),
 		}
-		if err := os.Mkdir(w.path("caches"), 0o700); err != nil {
-			t.Fatal(err)
+		for _, dir := range []string{"caches", "kept"} {
+			if err := os.Mkdir(w.path(dir), 0o700); err != nil {
+				t.Fatal(err)
+			}
 		}
 		make := func(path string, used time.Time) {
 			t.Helper()
@@ -101,6 +103,8 @@ func TestPrunes(t *testing.T) {
 		}
 		make(w.path("caches", "used"), ago(20))
 		make(w.path("caches", "unused"), ago(40))
+		make(w.path("kept", "old"), ago(7*24+2))
+		make(w.path("kept", "new"), ago(7*24-2))
 		make(filepath.Join(w.opt.Fetcher.Cache, "a"), ago(20))
 		make(filepath.Join(w.opt.Fetcher.Cache, "b"), ago(40))
 
@@ -113,7 +117,7 @@ func TestPrunes(t *testing.T) {
 			box.mu.Lock()
 			got := slices.Sorted(maps.Keys(box.volumes))
 			box.mu.Unlock()
-			for _, dir := range []string{w.path("caches"), w.opt.Fetcher.Cache} {
+			for _, dir := range []string{w.path("caches"), w.path("kept"), w.opt.Fetcher.Cache} {
 				entries, err := os.ReadDir(dir)
 				if err != nil {
 					t.Fatal(err)
@@ -126,11 +130,11 @@ func TestPrunes(t *testing.T) {
 				t.Errorf("left: %s; want %s", s, want)
 			}
 		}
-		left("unknown and new, unknown and old, unused, used, unused, used, a, b")
+		left("unknown and new, unknown and old, unused, used, unused, used, new, old, a, b")
 		close(w.prepared)
-		left("unknown and new, used, used, a")
+		left("unknown and new, used, used, new, a")
 		<-time.After(23 * time.Hour)
-		left("unknown and new, used, used, a")
+		left("unknown and new, used, used, new, a")
 		<-time.After(2 * time.Hour)
 		left("")
 	})

@@ -196,16 +196,16 @@ func (w *Worker) clean(now time.Time) error {
 	if err := os.Mkdir(w.path("jobs"), 0o700); err != nil {
 		return err
 	}
+	return w.forgetKept(now)
+}
+
+// forgetKept removes packages that nobody has had published in time.
+func (w *Worker) forgetKept(now time.Time) error {
 	kept, err := os.ReadDir(w.path("kept"))
-	if err != nil {
-		return err
-	}
 	for _, e := range kept {
-		if st, err := e.Info(); err == nil && now.Sub(st.ModTime()) > keepFor {
-			if err := os.RemoveAll(w.path("kept", e.Name())); err != nil {
-				return err
-			}
+		if st, gone := e.Info(); gone == nil && now.Sub(st.ModTime()) > keepFor {
+			err = errors.Join(err, os.RemoveAll(w.path("kept", e.Name())))
 		}
 	}
-	return nil
+	return err
 }
