@@ -100,6 +100,9 @@ func (a *along) claim(n int) (at int64, some int, err error) {
 func (a *along) wrote(off int64, n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.spoiled {
+		return
+	}
 	end := off + int64(n)
 	if off > a.mark {
 		a.gaps[off] = max(a.gaps[off], end)

@@ -101,7 +101,7 @@ func TestAlongSpoiled(t *testing.T) {
 		"a gap that overlaps": func(a *along) { a.write(t, []byte("56789"), 5); a.write(t, []byte("012345"), 0) },
 		"another size":        func(a *along) { a.write(t, []byte("012345"), 0) },
 		"too many gaps": func(a *along) {
-			for i := range int64(maxGaps + 1) {
+			for i := range int64(2 * maxGaps) {
 				a.write(t, []byte("x"), 2*i+1)
 			}
 			a.write(t, make([]byte, 10), 0)
@@ -114,6 +114,9 @@ func TestAlongSpoiled(t *testing.T) {
 				t.Errorf("finish: %v", err)
 			}
 			a.stop()
+			if len(a.gaps) > maxGaps+1 {
+				t.Errorf("%d gaps are remembered", len(a.gaps))
+			}
 		})
 	}
 }

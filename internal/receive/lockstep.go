@@ -3,19 +3,23 @@ package receive
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 	"sync"
 )
 
-// The types of SFTP packets that open something (draft-ietf-secsh-filexfer-02).
+// The types of SFTP packets that open or close something (draft-ietf-secsh-filexfer-02).
 const (
 	sftpOpen    = 3
+	sftpClose   = 4
 	sftpOpenDir = 11
 )
 
-// lockstep lets no packet pass an open that has not been answered. A client
-// cannot honestly use a handle before it was told it, but one that guesses it
-// races the library, which sets the file up meanwhile. Reads and writes stay
-// as concurrent as they were.
+var holds = []byte{sftpOpen, sftpOpenDir, sftpClose}
+
+// lockstep lets no packet pass an open or a close that has not been answered. A
+// client cannot honestly use a handle before it was told it, or after it has
+// closed it, but one that does races the library, which sets the file up or takes
+// it meanwhile. Reads and writes stay as concurrent as they were.
 //
 // The library answers every packet with one, in the order they came.
 type lockstep struct {
@@ -28,7 +32,7 @@ type lockstep struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	owed    int    // answers
-	holding bool   // the last packet opens something
+	holding bool   // the last packet opens or closes something
 	header  []byte // of the answer being written, as far as it has come
 	rest    uint32 // bytes of that answer still to come
 	failed  bool   // nobody reads answers any more
@@ -65,7 +69,7 @@ func (l *lockstep) next() error {
 	if l.head = head[:n]; n == len(head) {
 		l.left = max(binary.BigEndian.Uint32(head[:]), 1) - 1
 		l.mu.Lock()
-		l.owed, l.holding = l.owed+1, head[4] == sftpOpen || head[4] == sftpOpenDir
+		l.owed, l.holding = l.owed+1, slices.Contains(holds, head[4])
 		l.mu.Unlock()
 	}
 	if n > 0 {
@@ -74,7 +78,7 @@ func (l *lockstep) next() error {
 	return err
 }
 
-// await returns when an open that was handed on is answered.
+// await returns when an open or a close that was handed on is answered.
 func (l *lockstep) await() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -105,7 +105,19 @@ func (p partials) list(repo string) (found []fs.FileInfo) {
 	return found
 }
 
-func (p partials) remove(repo, file string) error { return os.Remove(p.path(repo, file)) }
+// remove removes a file that no session has open: what one is sending must stay
+// the file of its name.
+func (p partials) remove(repo, file string) error {
+	f, err := os.OpenFile(p.path(repo, file), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := own(f); err != nil {
+		return err
+	}
+	return os.Remove(f.Name())
+}
 
 // sweep removes what any key left unfinished too long ago.
 func (p partials) sweep(now time.Time) error {

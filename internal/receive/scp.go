@@ -164,7 +164,8 @@ func (s *scpSession) take(to, announced string) error {
 		return s.refuse(name, err)
 	}
 	if err := s.answer("", nil); err != nil {
-		return err
+		in.TransferError(err)
+		return errors.Join(in.Close(), err)
 	}
 	return s.copyTo(in, size)
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"serene/internal/alpm"
 )
 
 // editRequest changes tx.json of a transaction that was submitted.
@@ -118,4 +121,38 @@ func (r *testRepo) flipByte(file string) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// A file is taken by what was read, whatever has its name by then.
+func TestTakeFileIsTheFileThatWasRead(t *testing.T) {
+	r := newTestRepo(t)
+	p := build("foo", "1-1")
+	path := filepath.Join(t.TempDir(), p.name)
+	if err := os.WriteFile(path, p.data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	pkg, err := r.store.ReadPackage(t.Context(), p.name, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, bytes.Repeat([]byte("x"), len(p.data)), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := r.store.Begin(Actor{}, TxOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Abort()
+	if err := tx.TakeFile(pkg, f, func(*alpm.Package) error { return nil }); !errors.Is(err, ErrBusy) {
+		t.Errorf("another file was taken: %v", err)
+	}
+	if left := tx.Packages(); len(left) > 0 {
+		t.Errorf("the transaction has %d packages", len(left))
+	}
+	wantEmpty(t, tx.dir)
 }

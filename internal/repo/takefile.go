@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -37,8 +38,12 @@ func (t *Tx) TakeFile(p *alpm.Package, f *os.File, allow func(*alpm.Package) err
 	if err := durable.Sync(f); err != nil {
 		return err
 	}
-	if err := durable.Rename(f.Name(), filepath.Join(t.dir, p.File.String())); err != nil {
+	to := filepath.Join(t.dir, p.File.String())
+	if err := durable.Rename(f.Name(), to); err != nil {
 		return err
+	}
+	if err := sameFile(f, to); err != nil {
+		return errors.Join(err, os.Remove(to))
 	}
 	t.req.Packages = append(t.req.Packages, p)
 	return nil
@@ -59,4 +64,21 @@ func (s *Store) Room(f *os.File) error {
 	// What the hint cannot do, the fsync at the end does.
 	unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 	return s.reserve(f, 0)
+}
+
+// sameFile makes sure that what is called name is f: the digest that was handed
+// over is of its bytes, and nobody else has it open.
+func sameFile(f *os.File, name string) error {
+	read, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	moved, err := os.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(read, moved) {
+		return refuse(ErrBusy, "another session is sending this file")
+	}
+	return nil
 }
