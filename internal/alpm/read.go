@@ -28,9 +28,9 @@ func ReadPackage(r io.Reader, name string, lim Limits) (*Package, error) {
 		return nil, err
 	}
 	src := newSource(r, lim.Size)
+	defer src.close()
 	p, err := readPackage(src, file, lim)
 	sum := src.finish()
-	src.close()
 	// A source that failed explains every other error, and may look like a clean
 	// end to a decompressor.
 	if cause := src.failure(); cause != nil {
