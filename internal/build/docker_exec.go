@@ -1,7 +1,6 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -54,8 +53,8 @@ func (d *Docker) exitCode(ctx context.Context, exec string) (int, error) {
 }
 
 // inVolumes is what lies in the volumes that a container can write to, in bytes.
-// Where it cannot be measured it counts for nothing: whoever keeps that from
-// being done has come to another limit.
+// Where it cannot be measured it counts for nothing; what must stay free on the
+// disk does so all the same.
 func (d *Docker) inVolumes(ctx context.Context, c Container, mounts []container.MountPoint) (size int64) {
 	const measure = `exec du --summarize --one-file-system --block-size=1 -- "$@" 2>/dev/null`
 	var dirs []string
@@ -67,12 +66,11 @@ func (d *Docker) inVolumes(ctx context.Context, c Container, mounts []container.
 	if dirs == nil {
 		return 0
 	}
-	var out bytes.Buffer
-	step := Step{User: "root", Dir: "/", Cmd: append([]string{"bash", "-c", measure, "serene"}, dirs...)}
-	if _, err := d.Exec(ctx, c, step, &out); err != nil { // its exit code does not count: files go while it looks
+	text, err := ask(ctx, d, c, append([]string{"bash", "-c", measure, "serene"}, dirs...)...)
+	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(out.String()) {
+	for line := range strings.Lines(text) {
 		var n int64
 		fmt.Sscan(line, &n) // 0 where it does not say
 		size += n

@@ -124,6 +124,33 @@ func TestDiskOfCaches(t *testing.T) {
 	}
 }
 
+// An install script may have put anything in the place of what measures.
+func TestDiskWithAnotherDu(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c, err := b.docker.Create(t.Context(), Spec{
+		Job: "another-du", Base: "foo", Image: b.image, Limits: testLimits(),
+		Mounts: []Mount{{Source: "serene-test-another-du", Target: "/srcdest"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const replace = `printf '#!/bin/sh\nexec yes 1000' >/usr/bin/du && head -c 1M /dev/zero >/zeros`
+	if code, err := b.docker.Exec(t.Context(), c, Step{User: "root", Dir: "/", Cmd: []string{"bash", "-c", replace}}, io.Discard); code != 0 || err != nil {
+		t.Fatalf("code %d, %v", code, err)
+	}
+	u, err := b.docker.Usage(t.Context(), c, true)
+	if err != nil || u.Disk < 1<<20 || u.Disk > 64<<20 {
+		t.Errorf("%d bytes of disk, %v", u.Disk, err)
+	}
+	if err := b.docker.Remove(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	if n, err := b.docker.SweepCaches(t.Context(), func(string, time.Time) bool { return false }); n != 1 || err != nil {
+		t.Errorf("swept %d, %v", n, err)
+	}
+}
+
 // Volumes of caches go when nobody keeps or uses them, and other builders' never.
 func TestSweepCaches(t *testing.T) {
 	t.Parallel()

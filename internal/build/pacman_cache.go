@@ -59,7 +59,7 @@ func OpenPacmanCache(dir string, max, minFree int64) (*PacmanCache, error) {
 		}
 	}
 	c := &PacmanCache{dir: dir, max: max, minFree: minFree}
-	return c, errors.Join(err, c.trim())
+	return c, errors.Join(err, c.trim(max))
 }
 
 // keep takes in a tar of the directory that pacman has downloaded to. Packages
@@ -68,7 +68,7 @@ func (c *PacmanCache) keep(ctx context.Context, r io.Reader, own func(file strin
 	for t := tar.NewReader(r); ; {
 		h, err := t.Next()
 		if err == io.EOF {
-			return c.trim()
+			return c.trim(c.max)
 		}
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return err
@@ -139,8 +139,11 @@ func (c *PacmanCache) drop(files []string) error {
 	return errors.Join(failed...)
 }
 
-// trim removes what was needed longest ago, while there is too much.
-func (c *PacmanCache) trim() error {
+// empty gives back all the room there is: everything can be downloaded again.
+func (c *PacmanCache) empty() error { return c.trim(0) }
+
+// trim removes what was needed longest ago, while there are more than most bytes.
+func (c *PacmanCache) trim(most int64) error {
 	c.trimming.Lock()
 	defer c.trimming.Unlock()
 	all, total, err := c.list()
@@ -148,7 +151,7 @@ func (c *PacmanCache) trim() error {
 		return err
 	}
 	slices.SortFunc(all, func(a, b *cached) int { return a.used.Compare(b.used) })
-	for ; total > c.max; all = all[1:] {
+	for ; total > most; all = all[1:] {
 		if err := c.drop([]string{all[0].file}); err != nil {
 			return err
 		}

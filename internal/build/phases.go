@@ -1,7 +1,6 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"fmt"
@@ -169,10 +168,8 @@ func (b *run) failed(ctx context.Context, e ending) error {
 	if e.usage, err = b.sandbox.engine.Usage(ctx, b.c, true); err != nil {
 		return err
 	}
-	var text bytes.Buffer
-	count := Step{User: "root", Dir: "/", Cmd: []string{"bash", "-c", countersScript}}
-	if _, err := b.sandbox.engine.Exec(ctx, b.c, count, &text); err == nil {
-		e.counters = parseCounters(text.String())
+	if text, err := ask(ctx, b.sandbox.engine, b.c, "bash", "-c", countersScript); err == nil {
+		e.counters = parseCounters(text)
 	}
 	return e.failure()
 }

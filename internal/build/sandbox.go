@@ -33,6 +33,15 @@ func NewSandbox(engine Engine, images Images, image string, log *slog.Logger) *S
 // directory. It is to be called before the first Run.
 func (s *Sandbox) Share(c *PacmanCache) { s.cache = c }
 
+// DropDownloads empties the cache that runs share, to give back its room. A run
+// that was about to use it downloads again.
+func (s *Sandbox) DropDownloads() error {
+	if s.cache == nil {
+		return nil
+	}
+	return s.cache.empty()
+}
+
 // Run makes the packages of one recipe. What happens is printed to log, whose
 // errors end the run; phase, which may be nil, hears of each phase as it begins.
 //

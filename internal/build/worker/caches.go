@@ -45,8 +45,11 @@ func (a *attempt) giveCaches(r *build.Recipe) (err error) {
 }
 
 // takeCaches removes what a build has had to keep that ran out of disk: it may
-// be what fills it, and would do so again.
+// be what fills it, and would do so again. What all builds share goes, too.
 func (a *attempt) takeCaches(r *build.Recipe) {
+	if err := a.box().DropDownloads(); err != nil {
+		a.opt.Log.Warn("downloads are not removed", "job", a.task.ID, "err", err)
+	}
 	_, err := a.box().SweepCaches(a.ctx, func(volume string, _ time.Time) bool {
 		return volume != r.SourceCache && volume != r.CompilerCache
 	})

@@ -69,6 +69,11 @@ func TestCachesThatFillTheDisk(t *testing.T) {
 		t.Errorf("the first time: %s", got)
 	}
 	w.want(id, job.Failed, "disk", "more than 1 GiB of disk")
+	w.box.mu.Lock()
+	if w.box.dropped != 2 {
+		t.Errorf("downloads were dropped %d times", w.box.dropped)
+	}
+	w.box.mu.Unlock()
 	if got := left(); !slices.Equal(got, []string{"another"}) {
 		t.Errorf("the second time: %s", got)
 	}

@@ -56,17 +56,22 @@ func (o Docker) open(try, life context.Context, d *build.Docker) (*engine, error
 	if n > 0 {
 		o.Log.Info("removed what an earlier run has left in the engine", "containers", n)
 	}
-	image := o.Image
+	image, own := o.Image, (*build.ImageBuilder)(nil)
 	if image == "" {
-		b := &build.ImageBuilder{Engine: d, Images: d, Pull: true, Log: o.Log}
-		if _, err := b.Ensure(try, &progress{log: o.Log}); err != nil {
+		own = &build.ImageBuilder{Engine: d, Images: d, Pull: true, Log: o.Log}
+		if _, err := own.Ensure(try, &progress{log: o.Log}); err != nil {
 			return nil, err
 		}
-		go o.refresh(life, b)
-		image = b.Ref()
+		image = own.Ref()
 	}
 	e := &engine{build.NewSandbox(d, d, image, o.Log), d, image}
-	return e, o.share(e)
+	if err := o.share(e); err != nil {
+		return nil, err
+	}
+	if own != nil {
+		go o.refresh(life, own)
+	}
+	return e, nil
 }
 
 // share gives the sandbox its cache. An engine on another machine could not

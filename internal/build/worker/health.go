@@ -106,6 +106,9 @@ func (w *Worker) lacking(ctx context.Context) lack {
 	if free, err := w.freeDisk(); err != nil {
 		return lack{job.LacksDisk, err.Error()}
 	} else if free < w.opt.Limits.MinFree {
+		if err := w.box().DropDownloads(); err != nil {
+			w.opt.Log.Warn("downloads are not removed", "err", err)
+		}
 		return tooLittle(job.LacksDisk, free, w.opt.Limits.MinFree)
 	}
 	if free, ok := availableMemory(); ok && free < w.opt.MinMemory {

@@ -43,6 +43,11 @@ func TestDiskOfContainers(t *testing.T) {
 	w.lacks(job.LacksDisk, "500 MiB are free, 1024 are needed")
 	id := w.build("foo")
 	w.until(id, func(r *job.Record) bool { return r.State == job.Waiting })
+	w.box.mu.Lock()
+	if w.box.dropped == 0 {
+		t.Error("downloads that can be had again are not given up")
+	}
+	w.box.mu.Unlock()
 	free.Store(2 << 30)
 	w.want(id, job.Done, "", "")
 	if r, _ := w.over(id); r.Attempt != 1 {

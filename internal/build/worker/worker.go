@@ -35,6 +35,7 @@ type Sandbox interface {
 	Run(ctx context.Context, r build.Recipe, log io.Writer, phase func(string)) (*build.Result, error)
 	SrcInfo(ctx context.Context, r build.Recipe, log io.Writer) ([]byte, error)
 	Ready(ctx context.Context) error
+	DropDownloads() error
 	Free() int64
 
 	// SweepCaches removes volumes of recipes, except those in use and those that

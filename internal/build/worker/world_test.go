@@ -265,7 +265,15 @@ type fakeBox struct {
 	repos   []string                                          // guarded by mu: what lay in LocalRepo
 	version string                                            // guarded by mu: instead of the recipe's
 	free    func() int64                                      // guarded by mu: not known if nil
+	dropped int                                               // guarded by mu: how often downloads were
 	volumes map[string]time.Time                              // guarded by mu: when each was made
+}
+
+func (b *fakeBox) DropDownloads() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dropped++
+	return nil
 }
 
 func (b *fakeBox) Ready(context.Context) error { return nil }
