@@ -79,6 +79,7 @@ func (h *Hub) remove(r *job.Record) (bool, error) {
 	if !now.State.Final() || !now.Ended.Equal(r.Ended) || h.groupLives(r.Group) || h.waitedFor(r) {
 		return false, nil
 	}
+	delete(h.jobs, r.ID) // there while another group waited for it
 	return true, h.dir.Remove(r.ID)
 }
 
