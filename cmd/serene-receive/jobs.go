@@ -155,6 +155,10 @@ func forcedWork(ctx context.Context, c *config.Config, by receive.Caller) int {
 	if !ok {
 		return turnAway(os.Stdout, mayNotWork, exitDenied)
 	}
+	if by.Key == unknownKey {
+		// Its jobs could not be told from those of another.
+		return turnAway(os.Stdout, "which key a builder has is not known: sshd_config needs ExposeAuthInfo yes", exitDenied)
+	}
 	conn, err := hub.DialSocketWork(string(c.State), by.Key, arches)
 	if err != nil {
 		return turnAway(os.Stdout, err.Error(), exitBusy)

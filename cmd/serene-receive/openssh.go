@@ -65,10 +65,13 @@ func runForced(args []string) int {
 	return r.RunLine(ctx, by, os.Getenv("SSH_ORIGINAL_COMMAND"), receive.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 }
 
+// unknownKey stands for the key where sshd does not say which one came.
+const unknownKey = "openssh"
+
 // forcedCaller is who sshd has let in. Its rights are in args where they are
 // the forced command of its line, else its line is looked for.
 func forcedCaller(args []string, c *config.Config) (by receive.Caller, err error) {
-	by = receive.Caller{Key: "openssh", Remote: remoteOf(os.Getenv("SSH_CONNECTION"))}
+	by = receive.Caller{Key: unknownKey, Remote: remoteOf(os.Getenv("SSH_CONNECTION"))}
 	id, unknown := forcedIdentity(by.Remote, c)
 	if unknown == nil {
 		by.Key, by.Comment = id.Fingerprint, id.Comment
