@@ -34,18 +34,18 @@ type buildTimes struct {
 // between `ssh HOST build -f` and its exit, when the package is published. What a
 // connection costs by itself is taken off: no build needs less than that.
 func builds(ctx context.Context, o options) (err error) {
-	f, err := newFarm(ctx, o.bin)
+	w, err := newWorkshop(ctx, o.bin)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.close()) }()
+	defer func() { err = errors.Join(err, w.close()) }()
 	// The first one waits until the builder is there, and does not count.
-	if err := f.round(ctx, 1, &buildTimes{}); err != nil {
+	if err := w.round(ctx, 1, &buildTimes{}); err != nil {
 		return err
 	}
 	t := &buildTimes{}
 	for i := range o.builds {
-		if err := f.round(ctx, i+2, t); err != nil {
+		if err := w.round(ctx, i+2, t); err != nil {
 			return err
 		}
 		printRound(fmt.Sprintf("round %d", i+1), t.host[i], t.build[i], t.ssh[i], t.ratios[i])
@@ -69,28 +69,28 @@ func (t *buildTimes) printPhases() {
 }
 
 // round makes a new version of the package and builds it here and there.
-func (f *farm) round(ctx context.Context, n int, t *buildTimes) error {
+func (w *workshop) round(ctx context.Context, n int, t *buildTimes) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	p := aurtest.Simple("trivial", fmt.Sprintf("%d-1", n))
-	if err := f.aur.Add(p); err != nil {
+	if err := w.aur.Add(p); err != nil {
 		return err
 	}
 	host, err := onHost(ctx, p)
 	if err != nil {
 		return err
 	}
-	ssh, err := timed(func() error { return f.ssh.Command(ctx, "serene", "hello").Run() })
+	ssh, err := timed(func() error { return w.ssh.Command(ctx, "serene", "hello").Run() })
 	if err != nil {
 		return fmt.Errorf("ssh serene hello: %w", err)
 	}
-	build, err := timed(func() error { return f.build(ctx, p, t) })
+	build, err := timed(func() error { return w.build(ctx, p, t) })
 	if err != nil {
 		return err
 	}
 	t.host, t.ssh, t.build = append(t.host, host), append(t.ssh, ssh), append(t.build, build)
 	t.ratios = append(t.ratios, (build-ssh).Seconds()/host.Seconds())
-	return f.published(ctx, fmt.Sprintf("trivial %d-1", n))
+	return w.published(ctx, fmt.Sprintf("trivial %d-1", n))
 }
 
 // onHost times makepkg without a sandbox, as one would run it, but not as root.
@@ -125,8 +125,8 @@ var heading = regexp.MustCompile(`^==> \[([a-z]+)\] `)
 
 // build follows a build to its end, and notes when each phase was first heard
 // of. "submit" is what comes before the first, the connection included.
-func (f *farm) build(ctx context.Context, p aurtest.Package, t *buildTimes) error {
-	cmd := f.ssh.Command(ctx, "serene", "build", "-f", p.Base)
+func (w *workshop) build(ctx context.Context, p aurtest.Package, t *buildTimes) error {
+	cmd := w.ssh.Command(ctx, "serene", "build", "-f", p.Base)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -162,8 +162,8 @@ func (t *buildTimes) ended(phase string, since time.Time) {
 }
 
 // published fails unless the database has the package.
-func (f *farm) published(ctx context.Context, what string) error {
-	out, err := f.ssh.Command(ctx, "serene", "list").Output()
+func (w *workshop) published(ctx context.Context, what string) error {
+	out, err := w.ssh.Command(ctx, "serene", "list").Output()
 	if err == nil && !strings.Contains(string(out), what) {
 		err = errors.New("it is not published")
 	}
