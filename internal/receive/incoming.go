@@ -3,6 +3,7 @@ package receive
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -17,13 +18,17 @@ import (
 const roomEvery = 32 << 20
 
 // incoming is one file that a client is sending. WriteAt may be called from
-// several goroutines, in any order of offsets.
+// several goroutines, in any order of offsets, and even beside Close, which waits
+// for those that have begun and refuses the others.
 type incoming struct {
 	*transfer
 	file  string
 	f     *os.File
 	limit int64  // bytes; 0 is no limit
 	along *along // nil where it is read once it is whole
+
+	writing sync.RWMutex // held for reading by each write
+	closed  bool         // guarded by writing: no write comes any more
 
 	mu      sync.Mutex // guards what follows
 	err     error      // the first that happened
@@ -32,6 +37,11 @@ type incoming struct {
 }
 
 func (in *incoming) WriteAt(b []byte, off int64) (int, error) {
+	in.writing.RLock()
+	defer in.writing.RUnlock()
+	if in.closed {
+		return 0, fs.ErrClosed
+	}
 	if err := in.mayWrite(len(b), off); err != nil {
 		return 0, in.broke(err)
 	}
@@ -85,6 +95,9 @@ func (in *incoming) TransferError(err error) {
 // Close checks the file and takes it, or says why not. It stays, to be
 // resumed, where it ends too early.
 func (in *incoming) Close() error {
+	in.writing.Lock()
+	in.closed = true
+	in.writing.Unlock()
 	defer in.f.Close()
 	defer in.leaveAlong()
 	in.open--
